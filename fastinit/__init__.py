@@ -1,0 +1,52 @@
+"""fastinit: the weights of a huge model from (seed, parameter name, global index) alone: the same bits on any device,
+mesh, pipeline split and order, in one pass, without a temporary and without communication.
+
+>>> import torch, fastinit
+>>> w = torch.empty(8, 64, 32, dtype=torch.bfloat16)
+>>> w = fastinit.trunc_normal_(w, std=0.02, a=-0.06, b=0.06, key=fastinit.Key.of("blocks.0.experts.w1", seed=0))
+"""
+
+import importlib
+from typing import Any
+
+from fastinit.geometry import LocalShard
+from fastinit.init import normal_, trunc_normal_, uniform_
+from fastinit.stream import Key
+from fastinit.version import STREAM_VERSION, __version__
+
+# Imported when they are first asked for, so that `import fastinit` stays light.
+_LAZY = {
+    "InitMethod": "fastinit.methods",
+    "init_linear": "fastinit.methods",
+    "init_model_": "fastinit.model",
+    "verify_model_": "fastinit.model",
+    "check_in_sync": "fastinit.sync",
+    "reference": "fastinit.backends.reference",
+}
+
+__all__ = [
+    "STREAM_VERSION",
+    "InitMethod",
+    "Key",
+    "LocalShard",
+    "__version__",
+    "check_in_sync",
+    "init_linear",
+    "init_model_",
+    "normal_",
+    "reference",
+    "trunc_normal_",
+    "uniform_",
+    "verify_model_",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastinit' has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name])
+    return module if name == "reference" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

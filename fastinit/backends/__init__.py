@@ -1,0 +1,28 @@
+"""One module a backend, each with ``fill_(tensor, fill)``; they differ in speed alone, never in a bit."""
+
+import importlib
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
+
+BACKENDS = ("triton", "numba", "reference")
+
+
+def get(name: str) -> ModuleType:
+    """The backend called ``name``; nothing else is tried when it cannot be imported."""
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
+    return importlib.import_module(f"fastinit.backends.{name}")
+
+
+@cache
+def backend_for(device_type: str) -> ModuleType:
+    """The fastest backend for tensors on this type of device ("cpu", "cuda", ...). It depends on nothing else.
+
+    Raises ``NotImplementedError`` for a device that none of them serves.
+    """
+    if device_type == "cuda":  # ROCm's devices too
+        return get("triton")
+    if device_type == "cpu":
+        return get("numba" if find_spec("numba") and find_spec("fastinit.backends.numba") else "reference")
+    raise NotImplementedError(f"tensor: expected one on a CPU or a CUDA or ROCm device, got one on {device_type!r}")

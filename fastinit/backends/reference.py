@@ -1,0 +1,219 @@
+"""The executable specification: the value contract in eager torch, exact on any CPU, and slow.
+
+>>> import torch
+>>> philox4x32(torch.zeros(4, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
+tensor([1814575317, 2708778714, 2576785832, 2600576512])
+
+It works in chunks and takes at most 64 MiB above the tensor, whatever its size.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fastinit.fill import Fill
+from fastinit.geometry import LocalShard, is_one_run, row_major_strides
+from fastinit.lowering import Lowered, Regime
+from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
+from fastinit.stream import Key
+
+CHUNK = 2**17  # elements; large enough to amortise an op's fixed cost, small enough for the cache
+_LOW = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+# ---------------------------------------------------------------------------------------------------------- bits
+
+
+def philox4x32(counter: Tensor, key: Tensor, rounds: int = 10) -> Tensor:
+    """Philox4x32 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011), as in Random123.
+
+    ``counter`` is (..., 4) and ``key`` (..., 2), words as int64 in [0, 2**32), low words first; they broadcast. The
+    result is (..., 4) words as int64 in [0, 2**32).
+    """
+    for name, words, size in (("counter", counter, 4), ("key", key, 2)):
+        if words.dtype != torch.int64 or words.ndim == 0 or words.shape[-1] != size:
+            raise ValueError(f"{name}: expected int64 of shape (..., {size}), got {words.dtype} of {tuple(words.shape)}")
+    return torch.stack(_philox(*counter.unbind(-1), *key.unbind(-1), rounds), dim=-1)
+
+
+def _philox(  # the four words apart, which is faster
+    c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, k0: Tensor, k1: Tensor, rounds: int = 10
+) -> list[Tensor]:
+    for _ in range(rounds):
+        # The low 64 bits of each product, as int64 wraps; only what is multiplied next must be masked to 32 bits.
+        product0, product1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0 = ((product1 >> 32) ^ (c1 ^ k0)) & _LOW
+        c2 = ((product0 >> 32) ^ (c3 ^ k1)) & _LOW
+        c1, c3 = product1, product0
+        k0, k1 = k0 + _WEYL[0] & _LOW, k1 + _WEYL[1] & _LOW
+    return list(torch.broadcast_tensors(c0, c1 & _LOW, c2, c3 & _LOW))
+
+
+def words_of_run(first: int, count: int, key: Key) -> Tensor:
+    """The words of elements ``first``, ..., ``first + count - 1``: (count,) int64 in [0, 2**32)."""
+    first_group = first // 4
+    groups = torch.arange((first + count + 3) // 4 - first_group)
+    return _words_of_groups(groups, first_group, key).reshape(-1)[first % 4 : first % 4 + count]
+
+
+def words_at(indices: Tensor, base: int, key: Key) -> Tensor:
+    """The words of the elements ``base + indices``: same shape, int64 in [0, 2**32)."""
+    shifted = indices + base % 4
+    return _words_of_groups(shifted >> 2, base // 4, key).gather(-1, (shifted & 3)[..., None])[..., 0]
+
+
+def _words_of_groups(groups: Tensor, base: int, key: Key) -> Tensor:
+    """(..., 4) words of the groups ``base + groups``; the sum is taken in two halves, as int64 has only 63 bits."""
+    low = groups + (base & _LOW)
+    high = (low >> 32) + (base >> 32)
+    counter_and_key = (key.stream & _LOW, key.stream >> 32, key.seed & _LOW, key.seed >> 32)
+    return torch.stack(_philox(low & _LOW, high, *(torch.tensor(word) for word in counter_and_key)), dim=-1)
+
+
+# ---------------------------------------------------------------------------------------------------------- fp32
+
+
+def fma(x: Tensor, y: Tensor | float, z: Tensor | float) -> Tensor:
+    """fp32 ``x * y + z``, rounded once, to nearest even. All tensors are fp64 and hold fp32 values.
+
+    >>> fma(torch.tensor(1 + 2.0**-23, dtype=torch.float64), 1 - 2.0**-23, -1.0).item() == -(2.0**-46)
+    True
+
+    fp64 holds the product exactly; the sum is rounded to fp64 and then to fp32. The second rounding goes wrong only when
+    the first one landed on the midpoint of two fp32 values, or below fp32's normal range: both are detected.
+    """
+    addend = z if isinstance(z, Tensor) else torch.tensor(z, dtype=torch.float64)
+    if isinstance(y, Tensor):
+        total = torch.addcmul(addend, x, y)
+    else:
+        total = (x * y).add_(addend)
+    rounded = total.float()
+    at_midpoint = (total.view(torch.int64) & 0x1FFFFFFF) == 0x10000000
+    if bool(at_midpoint.any()) or float(rounded.abs().amin()) < 2.0**-126:
+        rounded = _round_to_odd(x * y, addend, total).float()
+    return rounded.double()
+
+
+def _round_to_odd(product: Tensor, addend: Tensor, total: Tensor) -> Tensor:
+    """``product + addend`` rounded to odd, given its rounding to nearest: safe to round once more (Boldo-Melquiond 2008)."""
+    back = total - product
+    error = (product - (total - back)) + (addend - back)  # Knuth's two-sum: total + error is exact
+    bits = total.view(torch.int64)
+    toward = torch.where((error > 0) == (total > 0), 1, -1)
+    return torch.where((error != 0) & (bits & 1 == 0), bits + toward, bits).view(torch.float64)
+
+
+def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
+    """Horner's scheme; the first power's fma takes the leading coefficient as it is."""
+    accumulator = fma(t, coefficients[-1], coefficients[-2])
+    for c in coefficients[-3::-1]:
+        accumulator = fma(accumulator, t, c)
+    return accumulator
+
+
+# ------------------------------------------------------------------------------------------------------- quantile
+
+
+def _raw_log2(y: Tensor, origin: float) -> Tensor:
+    """log2(y) + 127 - LOG_BUMP[0] + origin: the bits of y are a log that lacks a bump of the mantissa."""
+    bits = y.float().view(torch.int32)
+    mantissa = ((bits & 0x7FFFFF) | 0x3F800000).view(torch.float32).double()
+    return fma(mantissa, _polynomial(LOG_BUMP[1:], mantissa), fma(_fp32(bits), 2.0**-23, origin))
+
+
+def _log2(y: Tensor, origin: float) -> Tensor:
+    """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2)."""
+    bits = y.float().view(torch.int32)
+    exponent = (bits - 0x3F400000) >> 23
+    fraction = (bits - (exponent << 23)).view(torch.float32).double() - 1
+    return fma(fraction, _polynomial(LOG_RATIO, fraction), _fp32(exponent + _double(origin)))
+
+
+def values_of(words: Tensor, law: Lowered) -> Tensor:
+    """The fp32 values of int64 words in [0, 2**32), before the bounds; see lowering.py for the regimes."""
+    if law.regime is Regime.CONSTANT:
+        return torch.full(words.shape, law.shift)
+    return _values(words, law).float()
+
+
+def _values(words: Tensor, law: Lowered) -> Tensor:
+    r = words - ((words >> 31) << 32)  # the word as a signed 32-bit integer
+    match law.regime:
+        case Regime.UNIFORM:
+            return fma(_fp32(r + 2**31), law.scale, law.offset)
+        case Regime.CENTRAL:
+            x = fma(_fp32(r), law.scale, law.offset)
+            t = _raw_log2(fma(-x, x, 1.0), law.origin)
+            return fma(x, _polynomial(law.coefficients, t), law.shift)
+        case Regime.WIDE:
+            return _from_tails(r, r >= 0, _double(law.offset), law, _raw_log2)
+        case Regime.SKEW:
+            right = r >= law.split
+            return _from_tails(r, right, torch.where(right, _double(law.offset_right), _double(law.offset)), law, _log2)
+        case Regime.FAR:
+            v = fma(_fp32(_distance(r, r >= law.split)), law.scale, law.offset)
+            return _fp32(_polynomial(law.coefficients, _log2(v, law.origin)) + law.shift)
+        case Regime.NARROW:
+            t = fma(_fp32(r), 2.0**-31, 2.0**-32)
+            return fma(t, _polynomial(law.coefficients, t), law.shift)
+    raise AssertionError(law.regime)
+
+
+def _fp32(numbers: Tensor) -> Tensor:
+    """Rounded to fp32, held in fp64."""
+    return numbers.float().double()
+
+
+def _double(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _distance(r: Tensor, right: Tensor) -> Tensor:
+    """Words between r and its end of the law, counted from the right end where ``right``."""
+    return torch.where(right, 2**31 - 1 - r, r + 2**31)
+
+
+def _from_tails(
+    r: Tensor, right: Tensor, offset: Tensor, law: Lowered, log2: Callable[[Tensor, float], Tensor]
+) -> Tensor:
+    tail = fma(_fp32(_distance(r, right)), law.scale, offset)
+    t = log2(fma(-tail, tail, tail), law.origin)
+    x = fma(tail, -2 * law.gain, law.gain)
+    return fma(torch.where(right, x, -x), _polynomial(law.coefficients, t), law.shift)
+
+
+# ----------------------------------------------------------------------------------------------------------- fill
+
+
+def fill_(tensor: Tensor, fill: Fill) -> None:
+    """Fill a tensor of any strides, a box at a time."""
+    law = fill.lowered
+    lowest, highest = law.bounds(str(tensor.dtype).removeprefix("torch."))
+    _fill_box(tensor, fill.shard, fill.key, law, lowest, highest)
+
+
+def _fill_box(tensor: Tensor, shard: LocalShard, key: Key, law: Lowered, lowest: float, highest: float) -> None:
+    if tensor.numel() > CHUNK:
+        dim = next(d for d, size in enumerate(tensor.shape) if size > 1)
+        rows = max(1, CHUNK // (tensor.numel() // tensor.shape[dim]))
+        for start in range(0, tensor.shape[dim], rows):
+            part = tensor.narrow(dim, start, min(rows, tensor.shape[dim] - start))
+            _fill_box(part, shard.shifted(dim, start), key, law, lowest, highest)
+        return
+    if is_one_run(tensor.shape, shard.global_shape):
+        words = words_of_run(shard.first_index, tensor.numel(), key).view(tensor.shape)
+    else:
+        words = words_at(_offsets(tensor.shape, row_major_strides(shard.global_shape)), shard.first_index, key)
+    values = values_of(words, law)
+    tensor.copy_(values.clamp_(lowest, highest) if law.bounded else values)
+
+
+def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
+    """Global index of each element of a box, from the box's first element."""
+    offsets = torch.zeros((), dtype=torch.int64)
+    for size, stride in zip(shape, strides, strict=True):
+        offsets = offsets[..., None] + torch.arange(size) * stride
+    return offsets

@@ -1,0 +1,159 @@
+"""trunc_normal_, normal_, uniform_: torch.nn.init's calls, filled from (seed, parameter name, global index) alone."""
+
+import warnings
+
+import torch
+from torch import Generator, Tensor
+
+from fastinit import dtensor, op
+from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.generator import default_generator, draw_key
+from fastinit.geometry import LocalShard, overlaps
+from fastinit.lowering import lower
+from fastinit.stream import Key
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+    *,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor, in place, with a normal that is conditioned to lie in [a, b].
+
+    >>> w = torch.empty(8, 2048, 1024, dtype=torch.bfloat16)
+    >>> w = trunc_normal_(w, std=0.02, a=-0.06, b=0.06, key=Key.of("blocks.0.experts.w1", seed=0))
+
+    Args:
+        tensor: fp32, bf16, fp16 or fp64; any shape, strides and device; a plain tensor, a ``Parameter`` or a ``DTensor``,
+            of which each rank fills its own shard. A meta tensor is returned untouched.
+        mean, std: of the normal before truncation, in the units of the tensor. ``std=0`` fills ``clamp(mean, a, b)``.
+        a, b: the closed interval; absolute values, as in ``torch.nn.init``, not multiples of ``std``. Both may be infinite,
+            and may lie on one side of the mean. No value is past a bound, in any dtype.
+        generator: where the key comes from when none is given: the generator is read and moved on. Without one it is the
+            default generator of the (local) tensor's device.
+        key: seed and stream of the values; the same key and global index give the same bits everywhere.
+        shard: where a plain tensor lies in a larger logical tensor; without it, it is the whole.
+
+    Returns:
+        The same tensor.
+
+    Raises:
+        TypeError: not a tensor, a dtype that is none of the four, or an argument of the wrong type.
+        ValueError: a non-finite mean or std, a negative std, a > b, no value of the dtype in [a, b], overlapping memory,
+            a shard that does not fit, a key and a generator at once, a ``DTensor`` with a ``Partial`` placement.
+
+    The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function within 3 std and to
+    3e-6 beyond (README, "The law"); one fp32 value, rounded once to the dtype.
+    """
+    law = TruncatedNormal(mean, std, a, b)
+    if law.mean < law.a - 2 * law.std or law.mean > law.b + 2 * law.std:
+        warnings.warn(
+            "mean is more than 2 std from [a, b] in fastinit.trunc_normal_. The values follow the law all the same; "
+            "torch.nn.init.trunc_normal_ takes absolute bounds, not multiples of std.",
+            stacklevel=2,
+        )
+    return fill_(tensor, law, generator=generator, key=key, shard=shard)
+
+
+def normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    generator: Generator | None = None,
+    *,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor, in place, with a normal.
+
+    >>> w = normal_(torch.empty(1000, 64), std=0.02, key=Key.of("embeddings.weight", seed=0))
+
+    The arguments, the result and the errors are those of :func:`trunc_normal_`. All 2**32 quantiles lie within 6.35 std of the
+    mean; an fp16 value past fp16's range is infinite, as in torch.
+    """
+    return fill_(tensor, Normal(mean, std), generator=generator, key=key, shard=shard)
+
+
+def uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    b: float = 1.0,
+    generator: Generator | None = None,
+    *,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor, in place, with a uniform on the half-open interval [a, b).
+
+    >>> w = uniform_(torch.empty(64), -0.1, 0.1, key=Key.of("blocks.0.conv.weight", seed=0))
+
+    The value is monotone in the Philox word, and the midpoints of 2**32 equal parts of [a, b) before the rounding to fp32. ``b``
+    itself never comes out, in any dtype; ``a == b`` fills ``a``. The other arguments, the result and the errors are those
+    of :func:`trunc_normal_`.
+    """
+    return fill_(tensor, Uniform(a, b), generator=generator, key=key, shard=shard)
+
+
+def fill_(
+    tensor: Tensor,
+    law: Distribution,
+    *,
+    generator: Generator | None = None,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor from any law of distributions.py: what the three public fills are made of."""
+    _check_tensor(tensor)
+    if key is not None and generator is not None:
+        raise ValueError("key: expected a key or a generator, got both")
+    if key is not None and not isinstance(key, Key):
+        raise TypeError(f"key: expected a fastinit.Key, got {key!r}")
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
+    if not torch.compiler.is_compiling():  # the operator checks it too, but a rank without elements does not call it
+        lower(law).bounds(str(tensor.dtype).removeprefix("torch."))
+    boxes = _boxes(tensor, shard)
+    if tensor.is_meta:
+        return tensor
+    if key is None:
+        key = draw_key(generator or default_generator(tensor.device))
+    with torch.no_grad():
+        for view, box in boxes:
+            op.fill(view, law, key, box)
+    return tensor
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"tensor: expected a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"tensor: expected dtype float32, bfloat16, float16 or float64, got {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"tensor: expected a dense (strided) tensor, got layout {tensor.layout}")
+
+
+def _boxes(tensor: Tensor, shard: LocalShard | None) -> list[tuple[Tensor, LocalShard]]:
+    """The plain tensors to fill, each with its place in the logical global tensor."""
+    if dtensor.is_dtensor(tensor):
+        if shard is not None:
+            raise ValueError("shard: expected none with a DTensor, whose placements say where it lies")
+        return dtensor.local_fills(tensor)
+    if overlaps(tuple(tensor.shape), tensor.stride()):
+        raise ValueError(
+            f"tensor: expected one memory location an element, got shape {tuple(tensor.shape)} with strides "
+            f"{tensor.stride()}; fill the tensor before it is expanded"
+        )
+    if shard is None:
+        return [(tensor, LocalShard.whole(tuple(tensor.shape)))]
+    if not isinstance(shard, LocalShard):
+        raise TypeError(f"shard: expected a fastinit.LocalShard, got {shard!r}")
+    shard.check_holds(tuple(tensor.shape))
+    return [(tensor, shard)]

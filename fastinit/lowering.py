@@ -1,0 +1,280 @@
+"""From a distribution to the fp32 constants of a kernel: which regime of the quantile function, and its numbers.
+
+A word ``w`` is read as the signed integer ``r``; its level is ``u = (r + 2**31 + 1/2) / 2**32``, strictly inside (0, 1), and
+its value is the law's quantile at ``u``. Six regimes share that promise and differ in where they keep their accuracy
+(``n`` is the integer distance to an end of the law, so that no tail is ever formed as 1 - tiny):
+
+=========  =====================================================  ==============================================
+CONSTANT   std = 0 or a = b                                       shift
+UNIFORM    uniform                                                n * scale + offset
+CENTRAL    half the mass or more, bounds within +-3.01 sigma      x = r * scale + offset;  x * P(log2(1 - x**2)) + shift
+WIDE       symmetric or all but untruncated                       s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
+SKEW       one-sided and lopsided, reaching within 3 sigma        as WIDE, with a tail of its own on either side
+FAR        beyond 3 sigma                                         v = n * scale + offset;  shift + P(log2 v)
+NARROW     a nearly even density                                  t = (r + 1/2) / 2**31;   shift + t * P(t)
+=========  =====================================================  ==============================================
+
+P has fixed coefficients (quantile_table.py), but in FAR and NARROW, where it is interpolated for the interval at hand.
+Everything here is exact or decimal arithmetic, so the constants are the same on every machine.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from enum import IntEnum
+from functools import lru_cache
+from math import inf, isinf
+
+from fastinit import normal_law, quantile_table
+from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.formats import FORMATS, round_to
+from fastinit.interpolation import interpolate
+from fastinit.normal_law import CONTEXT, mass, tail
+
+Regime = IntEnum("Regime", "CONSTANT UNIFORM CENTRAL WIDE SKEW FAR NARROW", start=0)
+
+HALF_STEP = Decimal(2) ** -33  # half of one word's share of the mass
+# A tail this small is less than 1/64 of one word's share: the law is untruncated on that side.
+_NO_TAIL = Decimal(2) ** -38
+_REACH = Decimal("6.5")  # no WIDE value is further out: the quantile of HALF_STEP is 6.34
+_FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
+_FAR_DEGREE, _NARROW_DEGREE = 18, 10
+# CENTRAL folds std into its coefficients; outside of these they would leave fp32's normal range.
+_FOLDABLE = (Decimal(2) ** -90, Decimal(2) ** 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """The numbers of one law; all floats hold fp32 values but ``a`` and ``b``, which are the law's own closed bounds."""
+
+    regime: Regime
+    coefficients: tuple[float, ...] = ()
+    scale: float = 0.0
+    offset: float = 0.0
+    offset_right: float = 0.0  # SKEW: the offset of words >= split, whose n counts from the right end
+    gain: float = 0.0  # WIDE, SKEW: std
+    shift: float = 0.0
+    origin: float = 0.0  # what is added to the raw logarithm to give P's variable
+    split: int = 0
+    a: float = -inf
+    b: float = inf
+    open_right: bool = False
+    bounded: bool = True  # whether a value can reach past a bound at all
+
+    def bounds(self, dtype: str) -> tuple[float, float]:
+        """The largest closed interval of values of this dtype inside the law's: ``(lowest, highest)``.
+
+        ``dtype`` is a torch dtype's name, "float32" for example; fp64 holds fp32 values, so it has fp32's interval.
+        Raises ``ValueError`` when the dtype has no value inside.
+        """
+        number_format = FORMATS[dtype]
+        if self.regime is Regime.CONSTANT and self.a == self.b:
+            value = round_to(self.a, number_format, "nearest")
+            return value, value
+        lowest = round_to(self.a, number_format, "up")
+        highest = round_to(self.b, number_format, "down")
+        if self.open_right and highest == self.b:
+            highest = round_to(self.b, number_format, "below")
+        if lowest > highest:
+            brackets = "[)" if self.open_right else "[]"
+            raise ValueError(
+                f"a, b: expected an interval that holds a value of dtype {dtype}, "
+                f"got {brackets[0]}{self.a!r}, {self.b!r}{brackets[1]}"
+            )
+        return lowest, highest
+
+
+@lru_cache(maxsize=4096)
+def lower(law: Distribution) -> Lowered:
+    """The kernel constants of a law.
+
+    >>> lower(TruncatedNormal(0.0, 0.02, -0.06, 0.06)).regime
+    <Regime.CENTRAL: 2>
+
+    Raises ``ValueError`` when a constant does not fit in fp32.
+    """
+    with localcontext(CONTEXT):
+        return _lower(law)
+
+
+def _lower(law: Distribution) -> Lowered:
+    if isinstance(law, Uniform):
+        return _uniform(law)
+    a, b = (law.a, law.b) if isinstance(law, TruncatedNormal) else (-inf, inf)
+    if law.std == 0 or a == b:
+        return Lowered(Regime.CONSTANT, shift=_fp32("mean", min(max(law.mean, a), b)), a=a, b=b)
+    return _truncated_normal(law, a, b)
+
+
+def _uniform(law: Uniform) -> Lowered:
+    if law.a == law.b:
+        return Lowered(Regime.CONSTANT, shift=_fp32("a", law.a), a=law.a, b=law.b)
+    width = Decimal(law.b) - Decimal(law.a)
+    return Lowered(
+        Regime.UNIFORM,
+        scale=_fp32("b", width * Decimal(2) ** -32),
+        offset=_fp32("a", Decimal(law.a) + width * HALF_STEP),
+        a=law.a,
+        b=law.b,
+        open_right=True,
+    )
+
+
+def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowered:
+    mean, std = Decimal(law.mean), Decimal(law.std)
+    # The bounds in units of sigma, from the mean.
+    lower_bound = (Decimal(a) - mean) / std
+    upper_bound = (Decimal(b) - mean) / std
+    below, above = tail(-lower_bound), tail(upper_bound)
+    symmetric = lower_bound == -upper_bound
+    inside = mass(lower_bound, upper_bound)
+    # The larger of the tails beyond the interval's point nearest to the mean: what the mass is measured against.
+    nearest = Decimal("0.5") if lower_bound < 0 < upper_bound else min(1 - below, 1 - above)
+    if lower_bound >= 3 or upper_bound <= -3:
+        return _far_or_narrow(law, a, b, lower_bound, upper_bound)
+    if inside < nearest / 2:
+        return _narrow(law, a, b, lower_bound, upper_bound)
+    within = max(abs(lower_bound), abs(upper_bound)) <= Decimal("3.01")
+    if within and inside >= Decimal("0.5") and _FOLDABLE[0] <= std <= _FOLDABLE[1]:
+        return _central(law, a, b, below, above)
+    if symmetric or max(below, above) < _NO_TAIL:
+        return _wide(law, a, b, below, inside)
+    return _skew(law, a, b, below, above, inside)
+
+
+def _central(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, above: Decimal) -> Lowered:
+    first, last = 2 * below - 1, 1 - 2 * above  # x at the two ends
+    scale = (last - first) * Decimal(2) ** -32
+    return Lowered(
+        Regime.CENTRAL,
+        coefficients=tuple(_fp32("std", Decimal(c) * Decimal(law.std)) for c in quantile_table.CENTRAL_QUANTILE),
+        scale=_fp32("std", scale),
+        offset=_fp32("std", (first + last) / 2 + scale / 2),
+        shift=_fp32("mean", law.mean),
+        origin=_raw_log_origin(quantile_table.CENTRAL_CENTRE),
+        a=a,
+        b=b,
+    )
+
+
+def _wide(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, inside: Decimal) -> Lowered:
+    mean, reach = Decimal(law.mean), _REACH * Decimal(law.std)
+    slack = (abs(mean) + reach) * Decimal(2) ** -18
+    return Lowered(
+        Regime.WIDE,
+        coefficients=quantile_table.WIDE_QUANTILE,
+        scale=_fp32("std", inside * 2 * HALF_STEP),
+        offset=_fp32("std", below + inside * HALF_STEP),
+        gain=_fp32("std", law.std),
+        shift=_fp32("mean", law.mean),
+        origin=_raw_log_origin(quantile_table.WIDE_CENTRE - 2),  # - 2: the kernel forms s (1 - s), a quarter of 1 - x**2
+        a=a,
+        b=b,
+        bounded=not (Decimal(a) <= mean - reach - slack and mean + reach + slack <= Decimal(b)),
+    )
+
+
+def _skew(
+    law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, above: Decimal, inside: Decimal
+) -> Lowered:
+    # The words at and right of the median of the untruncated law count from the right end.
+    left_words = (Decimal("0.5") - below) / inside * 2**32
+    split = min(max(_FIRST + int(left_words.to_integral_value()), _FIRST), _LAST)
+    return Lowered(
+        Regime.SKEW,
+        coefficients=quantile_table.SKEW_QUANTILE,
+        scale=_fp32("std", inside * 2 * HALF_STEP),
+        offset=_fp32("std", below + inside * HALF_STEP),
+        offset_right=_fp32("std", above + inside * HALF_STEP),
+        gain=_fp32("std", law.std),
+        shift=_fp32("mean", law.mean),
+        origin=_fp32("std", 2 - quantile_table.SKEW_CENTRE),
+        split=split,
+        a=a,
+        b=b,
+    )
+
+
+def _far_or_narrow(
+    law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal
+) -> Lowered:
+    mirrored = upper_bound <= -3
+    near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
+    drop = normal_law.log_tail_drop(near, far - near) if not far.is_infinite() else Decimal("Infinity")
+    rest = (-drop).exp()  # the tail beyond the far bound, in units of the one beyond the near bound
+    if rest > Decimal("0.5"):
+        return _narrow(law, a, b, lower_bound, upper_bound)
+    log_of_last = max((rest + (1 - rest) * HALF_STEP).ln() / normal_law.LN2, Decimal(-33))
+    centre = Decimal(float(_fp32("std", log_of_last / 2)))
+    unit = Decimal(law.std) * (-1 if mirrored else 1)
+
+    def value(offset: Decimal) -> Decimal:
+        log2_tail = min(centre + offset, Decimal(0))
+        return unit * normal_law.step_to_log_drop(near, -log2_tail * normal_law.LN2)
+
+    return Lowered(
+        Regime.FAR,
+        coefficients=tuple(
+            _fp32("std", c) for c in interpolate(value, half_width=abs(log_of_last / 2), degree=_FAR_DEGREE)
+        ),
+        scale=_fp32("std", (1 - rest) * 2 * HALF_STEP),
+        offset=_fp32("std", rest + (1 - rest) * HALF_STEP),
+        shift=_fp32("a", b if mirrored else a),
+        origin=_fp32("std", -centre),
+        split=_LAST if mirrored else _FIRST,
+        a=a,
+        b=b,
+    )
+
+
+def _narrow(
+    law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal
+) -> Lowered:
+    mirrored = abs(upper_bound) < abs(lower_bound)
+    near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
+    unit = Decimal(law.std) * (-1 if mirrored else 1)
+    if (far - near) * (1 + abs(near) + abs(far)) < Decimal("1e-12"):  # the density is even to 12 digits
+
+        def step(share: Decimal) -> Decimal:
+            return share * (far - near)
+
+    elif near >= 3:
+        inside = 1 - (-normal_law.log_tail_drop(near, far - near)).exp()
+
+        def step(share: Decimal) -> Decimal:
+            return normal_law.step_to_log_drop(near, -(1 - share * inside).ln())
+
+    else:
+        below, inside = tail(-near), mass(near, far)
+
+        def step(share: Decimal) -> Decimal:
+            return normal_law.quantile(below + share * inside) - near
+
+    middle = step(Decimal("0.5"))
+
+    def value_over_t(t: Decimal) -> Decimal:
+        share = (1 + (-t if mirrored else t)) / 2
+        return unit * (step(share) - middle) / t
+
+    near_value = Decimal(b if mirrored else a)
+    return Lowered(
+        Regime.NARROW,
+        coefficients=tuple(
+            _fp32("std", c) for c in interpolate(value_over_t, half_width=Decimal(1), degree=_NARROW_DEGREE - 1)
+        ),
+        shift=_fp32("mean", near_value + unit * middle),
+        a=a,
+        b=b,
+    )
+
+
+def _raw_log_origin(centre: float) -> float:
+    """The kernel's raw logarithm is bits * 2**-23, which is 127 too large, and lacks LOG_BUMP's constant term."""
+    return _fp32("std", Decimal(quantile_table.LOG_BUMP[0]) - 127 - Decimal(centre))
+
+
+def _fp32(argument: str, value: float | Decimal) -> float:
+    """Nearest fp32 value, as a Python float."""
+    rounded = round_to(float(value), FORMATS["float32"], "nearest")
+    if isinf(rounded):
+        raise ValueError(f"{argument}: expected a number within fp32's range, got {float(value)!r}")
+    return rounded

@@ -1,0 +1,61 @@
+"""Key: the two 64-bit numbers from which, with the global index, every value follows.
+
+Element ``i`` of the logical global tensor (row-major, 64-bit) takes word ``i % 4`` of
+
+    Philox4x32-10(counter=(g low, g high, stream low, stream high), key=(seed low, seed high)),  g = i // 4
+
+and nothing else enters: no rank, no block size, no memory layout, no launch order. These are cuRAND's own bits:
+the word is output ``i`` of ``curand_init(seed, stream, 0)`` with ``curandStatePhilox4_32_10_t``.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+WRAPPER_PARTS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+
+def canonical_name(name: str) -> str:
+    """The parameter's name without the parts that wrappers add.
+
+    >>> canonical_name("_orig_mod.blocks.0._checkpoint_wrapped_module.attention.w_q.weight")
+    'blocks.0.attention.w_q.weight'
+
+    Raises ``ValueError`` when nothing is left of the name.
+    """
+    parts = [part for part in name.split(".") if part and part not in WRAPPER_PARTS]
+    if not parts:
+        raise ValueError(f"name: expected a parameter's name, got {name!r}, which holds only wrapper parts")
+    return ".".join(parts)
+
+
+def stream_of(data: bytes) -> int:
+    """The 64-bit stream id of some bytes: their 8-byte BLAKE2b digest, read little-endian."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Which random numbers a tensor gets.
+
+    >>> Key.of("blocks.0.feed_forward_moe.experts.mlp.w1", seed=0)
+    Key(seed=0, stream=3054110293068002457)
+
+    ``seed`` and ``stream`` are integers in ``[0, 2**64)``; two keys that differ in either give independent values.
+    Raises ``TypeError`` for a value that is no integer and ``ValueError`` for one out of range.
+    """
+
+    seed: int = 0
+    stream: int = 0
+
+    def __post_init__(self) -> None:
+        for field in ("seed", "stream"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{field}: expected an int in [0, 2**64), got {value!r}")
+            if not 0 <= value < 2**64:
+                raise ValueError(f"{field}: expected an int in [0, 2**64), got {value}")
+
+    @classmethod
+    def of(cls, name: str, seed: int = 0) -> "Key":
+        """The key of the parameter called ``name``: its stream is a digest of the canonical name."""
+        return cls(seed, stream_of(canonical_name(name).encode()))
