@@ -15,7 +15,14 @@ from fastinit.stream import Key
 _LAWS = {law.__name__: law for law in (TruncatedNormal, Normal, Uniform)}
 
 
-@torch.library.custom_op("fastinit::fill_", mutates_args=("tensor",))
+# Defined through Library: torch.library.custom_op's wrapper takes 24 us a call, this one 4.
+_LIBRARY = torch.library.Library("fastinit", "DEF")
+_LIBRARY.define(
+    "fill_(Tensor(a!) tensor, str law, float[] parameters, int seed, int stream, int[] global_shape, "
+    "int[] global_offset) -> ()"
+)
+
+
 def _fill(
     tensor: Tensor,
     law: str,
@@ -33,19 +40,15 @@ def _fill(
         LocalShard(tuple(global_shape), tuple(global_offset)),
     )
     backend_for(tensor.device.type).fill_(tensor, fill)
+    torch.autograd.graph.increment_version(tensor)
 
 
-@_fill.register_fake
-def _(
-    tensor: Tensor,
-    law: str,
-    parameters: Sequence[float],
-    seed: int,
-    stream: int,
-    global_shape: Sequence[int],
-    global_offset: Sequence[int],
-) -> None:
-    return None
+_LIBRARY.impl("fill_", _fill, "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("fastinit::fill_", lib=_LIBRARY)
+def _fill_fake(tensor: Tensor, *_: object) -> None:
+    """A fake tensor has no memory to fill."""
 
 
 def _signed(word: int) -> int:
@@ -55,7 +58,7 @@ def _signed(word: int) -> int:
 
 def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None:
     """Fill one plain tensor, by the backend of its device."""
-    torch.ops.fastinit.fill_(
+    torch.ops.fastinit.fill_.default(
         tensor,
         type(law).__name__,
         law.parameters(),

@@ -1,0 +1,160 @@
+"""Triton backend: the launches. A tensor's dimensions are merged into loops, which one of two kernels runs."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from fastinit.distributions import Distribution
+from fastinit.fill import Fill
+from fastinit.geometry import LocalShard, row_major_strides
+from fastinit.kernels.expert import fill_box
+from fastinit.kernels.linear import fill_rows
+from fastinit.layout import Axis, merge_axes
+from fastinit.lowering import Regime, lower
+from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
+
+# The interpreter's fma rounds twice, so its kernels emulate one.
+INTERPRETED = not isinstance(fill_rows, triton.JITFunction)
+
+WARPS = 4
+UNITS = 1024  # of a block of a row: 32 fp32 or 64 bf16 elements a thread share what a block has in common
+PROGRAMS = 4096  # enough for every multiprocessor; past that, each program gets up to BLOCKS blocks
+BLOCKS = 8
+TILE = 512  # groups of four of a tile of a box
+WIDTH = 64  # of them along the columns
+TRANSPOSED_WIDTH = 4  # where memory runs along the rows
+
+_LOGS = {
+    Regime.CENTRAL: LOG_BUMP[1:],
+    Regime.WIDE: LOG_BUMP[1:],
+    Regime.SKEW: LOG_RATIO,
+    Regime.FAR: LOG_RATIO,
+}
+_NO_AXIS = Axis(1, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One launch, but for the pointer and the key."""
+
+    kernel: Any
+    programs: int
+    storage_offset: int  # elements, of the first one
+    place: tuple[int, ...]  # the kernel's arguments between the pointer and the key
+    law: tuple[Any, ...]  # those from the key on
+    options: dict[str, Any]  # what is fixed when the kernel is compiled
+
+
+def fill_(tensor: Tensor, fill: Fill) -> None:
+    """Fill a tensor of any strides: one launch, but for boxes of more than three loops."""
+    first_offset = tensor.storage_offset()
+    with _on_device_of(tensor):
+        for launch in plan(tuple(tensor.shape), tensor.stride(), tensor.dtype, fill.shard, fill.distribution):
+            place = launch.storage_offset
+            view = tensor.as_strided((1,), (1,), first_offset + place) if place else tensor
+            launch.kernel[(launch.programs,)](
+                view, *launch.place, fill.key.seed, fill.key.stream, *launch.law, **launch.options
+            )
+
+
+@lru_cache(maxsize=4096)
+def plan(
+    shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype, shard: LocalShard, law: Distribution
+) -> tuple[Launch, ...]:
+    """The launches that fill a tensor of this shape, these strides and this dtype."""
+    axes = merge_axes(shape, strides, row_major_strides(shard.global_shape))
+    first = shard.first_index
+    if axes[-1].stride == 1 and len(axes) <= 2:
+        return (_rows(axes, first, dtype, law),)
+    outer, inner = axes[:-3], [_NO_AXIS] * (3 - len(axes)) + axes[-3:]
+    launches = []
+    for turn in product(*(range(axis.size) for axis in outer)):
+        offset = sum(k * axis.stride for k, axis in zip(turn, outer, strict=True))
+        index = first + sum(k * axis.global_stride for k, axis in zip(turn, outer, strict=True))
+        launches.append(_box(inner, index, offset, dtype, law))
+    return tuple(launches)
+
+
+def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -> Launch:
+    """``fill_rows`` for one loop, or for two, over consecutive elements."""
+    row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
+    vector = 8 if dtype.itemsize == 2 else 4
+    units = UNITS
+    while units > 32 and units * vector > column.size:
+        units //= 2
+    size = units * vector
+    # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.
+    begin = first % size if row.global_stride % size == 0 else size - 1
+    blocks = (begin + column.size - 1) // size + 1
+    blocks_per_program = min(max(row.size * blocks // PROGRAMS, 1), BLOCKS, blocks)
+    aligned = all(number % vector == 0 for number in (first, column.size, row.stride, row.global_stride))
+    return Launch(
+        fill_rows,
+        row.size * triton.cdiv(blocks, blocks_per_program),
+        0,
+        (row.stride, first, row.global_stride, column.size, blocks, blocks_per_program),
+        _law_arguments(law, dtype),
+        dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units) | _law_options(law),
+    )
+
+
+def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Distribution) -> Launch:
+    """``fill_box`` for three loops, the first element of which lies ``offset`` elements into the tensor."""
+    expert, row, column = axes
+    rows_dense, columns_dense = row.stride == 1, column.stride == 1
+    groups = (column.size + 3) // 4 + 1  # + 1: a row may begin within a group
+    width = min(triton.next_power_of_2(groups), TRANSPOSED_WIDTH if rows_dense and not columns_dense else WIDTH)
+    row_tiles, column_tiles = triton.cdiv(row.size, TILE // width), triton.cdiv(groups, width)
+    numbers = (offset, first, column.size, expert.stride, row.stride, expert.global_stride, row.global_stride)
+    return Launch(
+        fill_box,
+        expert.size * row_tiles * column_tiles,
+        offset,
+        (
+            *(axis.stride for axis in axes),
+            first, expert.global_stride, row.global_stride,
+            row.size, column.size, row_tiles, column_tiles,
+        ),
+        _law_arguments(law, dtype),
+        dict(
+            ROWS_DENSE=rows_dense,
+            COLUMNS_DENSE=columns_dense,
+            ALIGNED=columns_dense and all(number % 4 == 0 for number in numbers),
+            ROWS=TILE // width,
+            GROUPS=width,
+        )
+        | _law_options(law),
+    )  # fmt: skip
+
+
+def _law_arguments(law: Distribution, dtype: torch.dtype) -> tuple[Any, ...]:
+    constants = lower(law)
+    return (
+        constants.scale, constants.offset, constants.offset_right, constants.gain, constants.shift, constants.origin,
+        constants.split, *constants.bounds(str(dtype).removeprefix("torch.")), constants.coefficients,
+    )  # fmt: skip
+
+
+def _law_options(law: Distribution) -> dict[str, Any]:
+    constants = lower(law)
+    options: dict[str, Any] = dict(
+        REGIME=int(constants.regime),
+        BOUNDED=constants.bounded,
+        LOG=_LOGS.get(constants.regime, ()),
+        EXACT_FMA=INTERPRETED,
+    )
+    # Without fusion no multiply and add is contracted that the contract rounds apart.
+    return options if INTERPRETED else options | dict(num_warps=WARPS, enable_fp_fusion=False)
+
+
+def _on_device_of(tensor: Tensor) -> Any:
+    """Triton launches on the current device."""
+    if tensor.is_cuda and tensor.device.index != torch.cuda.current_device():
+        return torch.cuda.device(tensor.device)
+    return nullcontext()

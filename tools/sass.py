@@ -1,0 +1,223 @@
+"""Compile the kernels for a GPU, on a machine without one, and count what the compiled code does.
+
+    python tools/sass.py                                # the main fills on sm_90
+    python tools/sass.py --arch sm_80 gfx942 --dump DIR  # other targets; the assembly of each into DIR
+
+Counts are of the path that a full block takes, for the elements of one thread, so they are instructions that a warp
+issues for each element. They are exact, and the same on every machine.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from fastinit.backends import triton as backend
+from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.geometry import LocalShard
+from fastinit.kernels.linear import fill_rows
+
+LAWS: dict[str, Distribution] = {
+    "3sigma": TruncatedNormal(0.0, 0.02, -0.06, 0.06),
+    "default": TruncatedNormal(),
+    "wide": TruncatedNormal(0.0, 0.02, -0.08, 0.08),
+    "normal": Normal(0.0, 0.02),
+    "half": TruncatedNormal(0.0, 1.0, 0.0, float("inf")),
+    "far": TruncatedNormal(0.0, 1.0, 6.0, 8.0),
+    "narrow": TruncatedNormal(0.0, 1.0, 0.5, 0.6),
+    "uniform": Uniform(-0.1, 0.1),
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
+_POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float64: "*fp64"}
+LAYOUTS = ("flat", "odd", "rows", "box", "transposed")
+
+
+@dataclass
+class Count:
+    """What one compiled kernel does."""
+
+    law: str
+    dtype: str
+    layout: str
+    arch: str
+    elements: int  # a thread, of a full block
+    instructions: int
+    classes: Counter[str] = field(default_factory=Counter)
+    shared_bytes: int = 0
+    spills: int = 0
+    widest_store: int = 0  # bits
+    code: str = ""
+
+    @property
+    def per_element(self) -> float:
+        return self.instructions / self.elements
+
+
+def compiled(law: str, dtype: str, layout: str, arch: str):
+    """The kernel as the launcher would compile it, the elements a thread fills in a block, and the blocks of a program."""
+    target = _target(arch)
+    tensor, shard = _example(layout, DTYPES[dtype])
+    (launch,) = backend.plan(tuple(tensor.shape), tensor.stride(), tensor.dtype, shard, LAWS[law])
+    kernel, constexprs = launch.kernel, dict(launch.options)
+    options = {name: constexprs.pop(name) for name in ("num_warps", "enable_fp_fusion")}
+    arguments = (tensor, *launch.place, 1, 2, *launch.law)
+    if kernel is fill_rows:
+        elements = constexprs["UNITS"] * constexprs["VECTOR"]
+        turns = arguments[kernel.arg_names.index("blocks_per_program")]
+    else:
+        elements, turns = constexprs["ROWS"] * constexprs["GROUPS"] * 4, 1
+    signature: dict[str, object] = {}
+    for parameter, value in zip(kernel.params, arguments, strict=False):
+        if isinstance(value, torch.Tensor):
+            signature[parameter.name] = _POINTERS[value.dtype]
+        elif isinstance(value, tuple):
+            signature[parameter.name] = tuple("fp32" for _ in value)
+        else:
+            signature[parameter.name] = parameter.annotation_type or "fp32"
+    signature |= dict.fromkeys(constexprs, "constexpr")
+    source = ASTSource(kernel, signature, constexprs=constexprs, attrs={(0,): [["tt.divisibility", 16]]})
+    compiled_kernel = triton.compile(source, target=target, options=options)
+    return compiled_kernel, elements // (options["num_warps"] * target.warp_size), turns
+
+
+def count(law: str, dtype: str, layout: str, arch: str) -> Count:
+    """Compile and count."""
+    kernel, elements, turns = compiled(law, dtype, layout, arch)
+    if arch.startswith("gfx"):
+        turns = 1  # the whole text is counted, which holds the loop once
+    result = Count(law, dtype, layout, arch, elements * turns, 0, shared_bytes=kernel.metadata.shared)
+    if arch.startswith("gfx"):
+        result.code = kernel.asm["amdgcn"]
+        lines = [line.split()[0] for line in result.code.splitlines() if re.match(r"^\t[vsdgb]\w+_", line)]
+        result.spills = int(re.search(r"\.vgpr_spill_count:\s*(\d+)", result.code).group(1))
+        result.widest_store = max((32 * _dwords(name) for name in lines if "_store_" in name), default=0)
+        path = lines
+    else:
+        result.code = _sass(kernel.asm["cubin"])
+        path = _full_block_path(result.code, turns)
+        names = [line.split()[0] for line in path]
+        result.spills = sum(name.startswith(("LDL", "STL")) for name in names)
+        result.widest_store = max((_width(name) for name in names if name.startswith("STG")), default=0)
+        path = names
+    result.instructions = len(path)
+    result.classes = Counter(name.split(".")[0] for name in path)
+    return result
+
+
+def _dwords(name: str) -> int:
+    match = re.search(r"dwordx(\d)", name)
+    return int(match.group(1)) if match else 1
+
+
+def _width(name: str) -> int:
+    match = re.search(r"\.(64|128)", name)
+    return int(match.group(1)) if match else 32
+
+
+def _target(arch: str) -> GPUTarget:
+    return GPUTarget("hip", arch, 64) if arch.startswith("gfx") else GPUTarget("cuda", int(arch.removeprefix("sm_")), 32)
+
+
+def _example(layout: str, dtype: torch.dtype) -> tuple[torch.Tensor, LocalShard]:
+    """A tensor of the layout (without memory), and its shard."""
+    meta = torch.device("meta")
+    if layout == "flat":
+        return torch.empty(2**30, dtype=dtype, device=meta), LocalShard.whole((2**30,))
+    if layout == "odd":
+        return torch.empty(2**30 + 1, dtype=dtype, device=meta), LocalShard((2**31,), (3,))
+    if layout == "rows":
+        return torch.empty(16384, 4096, dtype=dtype, device=meta), LocalShard((16384, 16384), (0, 4096))
+    if layout == "box":
+        return torch.empty(8, 512, 2048, dtype=dtype, device=meta)[:, :, 1024:], LocalShard((8, 1024, 4096), (0, 512, 0))
+    return torch.empty(8, 512, 1024, dtype=dtype, device=meta).mT, LocalShard.whole((8, 1024, 512))
+
+
+def _sass(cubin: bytes) -> str:
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    command = str(tool) if tool.exists() else shutil.which("cuobjdump")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        return subprocess.run([command, "--dump-sass", file.name], check=True, capture_output=True, text=True).stdout
+
+
+def _full_block_path(sass: str, turns: int) -> list[str]:
+    """The instructions from the entry to the exit that a thread runs on full blocks, without predicates.
+
+    Of the two sides of the branch at the store, a full block takes the one with the wider stores, or else the shorter
+    one. A backward branch closes the loop over a program's blocks, which is run ``turns`` times.
+    """
+    code: list[tuple[int, str]] = []
+    for line in sass.splitlines():
+        match = re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(.*?);", line)
+        if match:
+            code.append((int(match.group(1), 16), match.group(2).strip()))
+    position = {address: k for k, (address, _) in enumerate(code)}
+
+    def walk(k: int, path: list[tuple[int, str]]) -> list[list[tuple[int, str]]]:
+        while True:
+            predicate, name = re.match(r"(@!?U?P\w+ )?(.*)", code[k][1]).groups()
+            path = [*path, (k, name)]
+            if name.startswith("EXIT") and not predicate:
+                return [path]
+            target = re.search(r"0x([0-9a-f]+)$", name) if name.startswith("BRA") else None
+            if not target:
+                k += 1
+                continue
+            goal = position[int(target.group(1), 16)]
+            conditional = predicate or re.match(r"BRA\S* !?U?P", name)
+            if goal > k:
+                return walk(goal, path) + (walk(k + 1, path) if conditional else [])
+            begin = next(at for at, (position_in_code, _) in enumerate(path) if position_in_code == goal)
+            path += path[begin:] * (turns - 1)
+            if not conditional:  # the loop is left by a predicated EXIT in its midst
+                return [path]
+            k += 1
+
+    def rank(path: list[tuple[int, str]]) -> tuple[int, int]:
+        stores = [_width(name) for _, name in path if name.startswith("STG")]
+        return (-min(stores), len(path))
+
+    paths = [path for path in walk(0, []) if any(name.startswith("STG") for _, name in path)]
+    return [name for _, name in min(paths, key=rank) if name != "NOP"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", nargs="+", default=["sm_90"])
+    parser.add_argument("--law", nargs="+", default=["3sigma", "wide", "normal"], choices=LAWS)
+    parser.add_argument("--dtype", nargs="+", default=["fp32", "bf16"], choices=DTYPES)
+    parser.add_argument("--layout", nargs="+", default=["flat"], choices=LAYOUTS)
+    parser.add_argument("--classes", action="store_true", help="count each opcode")
+    parser.add_argument("--dump", type=Path, help="folder for the assembly")
+    arguments = parser.parse_args()
+    for arch in arguments.arch:
+        for law in arguments.law:
+            for dtype in arguments.dtype:
+                for layout in arguments.layout:
+                    result = count(law, dtype, layout, arch)
+                    print(
+                        f"{arch:8}{law:9}{dtype:6}{layout:11}{result.per_element:7.2f} an element "
+                        f"({result.instructions} for {result.elements}), spills {result.spills}, "
+                        f"shared {result.shared_bytes} B, widest store {result.widest_store} bits"
+                    )
+                    if arguments.classes:
+                        print("   ", ", ".join(f"{name} {n}" for name, n in result.classes.most_common()))
+                    if arguments.dump:
+                        arguments.dump.mkdir(parents=True, exist_ok=True)
+                        (arguments.dump / f"{arch}-{law}-{dtype}-{layout}.s").write_text(result.code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
