@@ -29,6 +29,13 @@ def fill_box(
     ALIGNED: tl.constexpr,  # columns are dense, and every row begins and ends at a multiple of 4
     ROWS: tl.constexpr, GROUPS: tl.constexpr,  # of a tile
 ):  # fmt: skip
+    # The interpreter types an integer by its value, whatever the annotation says.
+    expert_pitch, row_pitch, column_pitch = expert_pitch.to(tl.int64), row_pitch.to(tl.int64), column_pitch.to(tl.int64)
+    rows, columns, split = rows.to(tl.int64), columns.to(tl.int64), split.to(tl.int64)
+    row_tiles, column_tiles = row_tiles.to(tl.int64), column_tiles.to(tl.int64)
+    first_index, seed, stream = first_index.to(tl.uint64), seed.to(tl.uint64), stream.to(tl.uint64)
+    global_expert_pitch, global_row_pitch = global_expert_pitch.to(tl.uint64), global_row_pitch.to(tl.uint64)
+
     tile = tl.program_id(0).to(tl.int64)
     expert = tile // (row_tiles * column_tiles)
     tile -= expert * row_tiles * column_tiles

@@ -29,9 +29,13 @@ def fill_rows(
     ALIGNED: tl.constexpr,  # every row begins and ends at a multiple of VECTOR
     VECTOR: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
+    # The interpreter types an integer by its value, whatever the annotation says.
+    row_pitch, columns, split = row_pitch.to(tl.int64), columns.to(tl.int64), split.to(tl.int64)
+    first, global_row_pitch = first_index.to(tl.uint64), global_row_pitch.to(tl.uint64)
+    seed, stream = seed.to(tl.uint64), stream.to(tl.uint64)
+
     SIZE: tl.constexpr = UNITS * VECTOR
     program = tl.program_id(0).to(tl.int64)
-    first = first_index
     if not FLAT:
         programs_per_row = (blocks_per_row + blocks_per_program - 1) // blocks_per_program
         row = program // programs_per_row

@@ -110,7 +110,8 @@ def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Dis
     rows_dense, columns_dense = row.stride == 1, column.stride == 1
     groups = (column.size + 3) // 4 + 1  # + 1: a row may begin within a group
     width = min(triton.next_power_of_2(groups), TRANSPOSED_WIDTH if rows_dense and not columns_dense else WIDTH)
-    row_tiles, column_tiles = triton.cdiv(row.size, TILE // width), triton.cdiv(groups, width)
+    height = min(triton.next_power_of_2(row.size), TILE // width)
+    row_tiles, column_tiles = triton.cdiv(row.size, height), triton.cdiv(groups, width)
     numbers = (offset, first, column.size, expert.stride, row.stride, expert.global_stride, row.global_stride)
     return Launch(
         fill_box,
@@ -126,7 +127,7 @@ def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Dis
             ROWS_DENSE=rows_dense,
             COLUMNS_DENSE=columns_dense,
             ALIGNED=columns_dense and all(number % 4 == 0 for number in numbers),
-            ROWS=TILE // width,
+            ROWS=height,
             GROUPS=width,
         )
         | _law_options(law),

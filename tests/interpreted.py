@@ -1,0 +1,27 @@
+"""The Triton kernels on a CPU: imported in interpreter mode, which must be chosen before triton is imported.
+
+Other tests of the same process compile kernels; they do so in a process of their own (tests/test_compiled.py).
+"""
+
+import os
+
+import torch
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import triton  # noqa: E402 (the mode is read at import)
+
+from fastinit.backends import triton as backend  # noqa: E402
+from fastinit.kernels.philox import philox_test_entry  # noqa: E402
+
+assert backend.INTERPRETED
+fill_ = backend.fill_
+
+
+def philox_words(counter: torch.Tensor, key: torch.Tensor, rounds: int) -> torch.Tensor:
+    """The kernel's Philox of (n, 4) counters and (n, 2) keys, int64 words."""
+    out = torch.zeros(len(counter), 4, dtype=torch.uint32)
+    philox_test_entry[(triton.cdiv(len(counter), 4),)](
+        out, counter.to(torch.uint32), key.to(torch.uint32), len(counter), ROUNDS=rounds, BLOCK=4
+    )
+    return out.long()
