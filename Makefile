@@ -1,0 +1,47 @@
+# Two commands do all their own set-up: `make demo` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+# One worker a core, but no more than eight: each imports torch.
+WORKERS ?= auto --maxprocesses=8
+
+.PHONY: help demo test lint format prove clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   fill the weights of OLMoE-1B-7B on the best device there is"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff, mypy, and this project's own rules"
+	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
+
+# Installed once; again when what is to be installed has changed.
+$(READY): pyproject.toml constraints.txt
+	@echo "installing into $(VENV), which takes a minute or two the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# The installed command, not `python -m fastinit`, which would put this folder, with kernels/ in it, on the import path.
+demo: $(READY)
+	$(BIN)/fastinit init olmoe-1b-7b $(DEMO_ARGS)
+
+# The workers share the cores, so one thread each: OpenMP's waiting threads would take the time of those that work.
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/lint.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+prove: $(READY)
+	$(BIN)/python tools/prove.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,104 @@
+"""The command line: ``python -m fastinit init PRESET`` and ``python -m fastinit doctor``."""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+from math import isfinite
+
+from fastinit.cli.errors import UsageError
+from fastinit.cli.rules import METHODS
+from fastinit.presets import presets
+from fastinit.version import STREAM_VERSION, __version__
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
+
+
+def parser() -> ArgumentParser:
+    """All subcommands and their options; each is carried out by ``run`` of the module of its name in fastinit.cli."""
+    top = ArgumentParser(prog="fastinit", description="Weights from (seed, parameter name, global index) alone.")
+    top.add_argument("--version", action="version", version=f"fastinit {__version__}, stream version {STREAM_VERSION}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    init = commands.add_parser(
+        "init",
+        help="fill the weights of a published architecture",
+        description="Fill the weights of a published architecture, every tensor by name; print a digest of all bits.",
+        epilog="presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values()),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    init.add_argument("preset", metavar="PRESET", choices=presets(), help="one of those below")
+    init.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
+    init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
+    init.add_argument(
+        "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
+    )
+    init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
+    init.add_argument(
+        "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
+    )
+    init.add_argument("--device", metavar="NAME", help="cuda, cuda:1, cpu, ... (the best there is)")
+    init.add_argument("--compare", action="store_true", help="time torch.nn.init on the same tensors too")
+    init.add_argument(
+        "--shards", type=_count, metavar="N", help="fill each tensor again as N shards, and compare the bits"
+    )
+    init.add_argument("--no-digest", dest="digest", action="store_false", help="do not hash the weights")
+
+    commands.add_parser(
+        "doctor",
+        help="is all well on this machine?",
+        description="Versions, devices, backends, known answers, and every backend against the reference, bit for bit.",
+    )
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command; 0 when all is well, 1 when a check failed, 2 for a request that cannot be met."""
+    given = parser().parse_args(arguments)
+    try:
+        return int(import_module(f"fastinit.cli.{given.command}").run(given))
+    except UsageError as error:
+        print(f"fastinit {given.command}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _seed(given: str) -> int:
+    number = _integer(given)
+    if not 0 <= number < 2**64:
+        raise ArgumentTypeError(f"expected an integer in [0, 2**64), got {given}")
+    return number
+
+
+def _count(given: str) -> int:
+    number = _integer(given)
+    if number < 1:
+        raise ArgumentTypeError(f"expected an integer >= 1, got {given}")
+    return number
+
+
+def _integer(given: str) -> int:
+    try:
+        return int(given, 0)
+    except ValueError:
+        raise ArgumentTypeError(f"expected an integer, got {given!r}") from None
+
+
+def _std(given: str) -> float:
+    try:
+        number = float(given)
+    except ValueError:
+        number = -1.0
+    if not (isfinite(number) and number >= 0):
+        raise ArgumentTypeError(f"expected a finite number >= 0, got {given!r}")
+    return number
+
+
+def _dtype(given: str) -> str:
+    name = _DTYPES.get(given, given)
+    if name not in _DTYPES.values():
+        raise ArgumentTypeError(f"expected one of {', '.join(_DTYPES)}, got {given!r}")
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The subcommands of ``python -m fastinit``, one file each."""

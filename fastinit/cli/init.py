@@ -1,0 +1,159 @@
+"""``python -m fastinit init PRESET``: fill the weights of a published architecture, every tensor by name."""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from fastinit.backends import backend_for
+from fastinit.cli import text
+from fastinit.cli.digest import model_digest
+from fastinit.cli.errors import UsageError
+from fastinit.cli.memory import choose_layers, free_bytes, size_text
+from fastinit.cli.report import FASTINIT, TORCH, kinds_table, totals
+from fastinit.cli.rules import rule_for
+from fastinit.cli.stopwatch import Stopwatch
+from fastinit.distributions import Distribution, Normal, TruncatedNormal
+from fastinit.geometry import LocalShard
+from fastinit.init import fill_
+from fastinit.presets import ParameterSpec, preset
+from fastinit.stream import Key
+
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One parameter of the model: what it is, the law of its values (None: ones), and its key."""
+
+    spec: ParameterSpec
+    law: Distribution | None
+    key: Key
+
+
+def run(arguments: Namespace) -> int:
+    """Fill, and print a table and a digest; 1 when a shard's bits are not those of the whole, else 0."""
+    model = preset(arguments.preset)
+    device = usable_device(arguments.device)
+    dtype = getattr(torch, arguments.dtype or model.dtype)
+    layers, reason = choose_layers(model, dtype.itemsize, free_bytes(device), arguments.layers)
+    plan = [
+        Planned(spec, rule_for(spec, model, arguments.method, arguments.std), Key.of(spec.name, arguments.seed))
+        for spec in model.specs(layers)
+    ]
+    elements = sum(planned.spec.numel for planned in plan)
+    size = size_text(elements * dtype.itemsize)
+    backend = backend_for(device.type).__name__.rpartition(".")[2]
+    print(f"{model.name}: {model.model}, {model.parameters:,} parameters ({model.sources[0]})")
+    print(f"{layers} of {model.num_layers} layers ({reason}): {elements:,} elements, {size}")
+    settings = f"{str(dtype)[6:]}, method {arguments.method}, seed {arguments.seed}"
+    print(f"{device}, {backend} backend, {settings}", flush=True)
+
+    weights = {planned.spec.name: _touched(planned.spec, dtype, device) for planned in plan}
+    watch = Stopwatch(device)
+    different = []
+    _compile(plan, weights)
+    with text.bar(elements, "filling") as advance:
+        for planned in plan:
+            weight = weights[planned.spec.name]
+            if arguments.compare:
+                watch.time((TORCH, planned.spec.kind), partial(_torch_fill, weight, planned.law))
+            watch.time((FASTINIT, planned.spec.kind), partial(_fill, weight, planned))
+            if arguments.shards and not _same_in_shards(weight, planned, arguments.shards):
+                different.append(planned.spec.name)
+            advance(planned.spec.numel)
+
+    print("\n" + kinds_table([(p.spec, p.law) for p in plan], watch, dtype.itemsize, arguments.compare))
+    print("\n" + totals([(p.spec, p.law) for p in plan], watch, dtype.itemsize, arguments.compare))
+    if arguments.shards:
+        print(_shards_verdict(arguments.shards, plan, different))
+    if arguments.digest:
+        with text.bar(elements, "hashing") as advance:
+            digest = model_digest(weights, lambda tensor: advance(tensor.numel()))
+        print(f"digest: sha256 {digest} over the bits of {len(weights)} tensors")
+    return 1 if different else 0
+
+
+def usable_device(asked: str | None) -> torch.device:
+    """The device that was asked for, or the best there is; ``UsageError`` where there is no such device."""
+    if asked is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        backend_for(device.type)
+        torch.empty(1, device=device)
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # torch's answers to a wrong or an absent device
+        raise UsageError(f"--device: {asked!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def _touched(spec: ParameterSpec, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Memory for one parameter, written once: the first touch can cost the operating system more than the fill."""
+    return torch.empty(spec.shape, dtype=dtype, device=device).fill_(float("nan"))
+
+
+def _compile(plan: list[Planned], weights: dict[str, Tensor]) -> None:
+    """Fill a little of one tensor of each kind, so that no compilation falls into the measured time."""
+    for planned in {planned.spec.kind: planned for planned in plan}.values():
+        if planned.law is not None:
+            weight = weights[planned.spec.name]
+            fill_(weight[:1], planned.law, key=planned.key, shard=LocalShard.whole(planned.spec.shape))
+
+
+def _fill(weight: Tensor, planned: Planned) -> None:
+    if planned.law is None:
+        weight.fill_(1)
+    else:
+        fill_(weight, planned.law, key=planned.key)
+
+
+def _torch_fill(weight: Tensor, law: Distribution | None) -> None:
+    if law is None:
+        weight.fill_(1)
+    elif isinstance(law, Normal):
+        nn.init.normal_(weight, law.mean, law.std)
+    elif isinstance(law, TruncatedNormal):
+        nn.init.trunc_normal_(weight, law.mean, law.std, law.a, law.b)
+    else:
+        nn.init.uniform_(weight, law.a, law.b)
+
+
+def shard_cuts(rows: int, shards: int) -> Iterator[list[int]]:
+    """Where to cut ``rows`` into that many shards: evenly, and into parts that grow like 1, 2, 3; some may be empty.
+
+    >>> list(shard_cuts(10, 3))
+    [[0, 4, 8, 10], [0, 1, 5, 10]]
+    """
+    size = -(-rows // shards)
+    yield [min(k * size, rows) for k in range(shards + 1)]
+    yield [rows * k * (k + 1) // (shards * (shards + 1)) for k in range(shards + 1)]
+
+
+def _same_in_shards(weight: Tensor, planned: Planned, shards: int) -> bool:
+    """Whether every shard along dim 0, filled on its own, has the bits of that part of the whole."""
+    if planned.law is None:
+        return True
+    integers = _BITS[weight.element_size()]
+    for cuts in shard_cuts(weight.shape[0], shards):
+        for first, last in pairwise(cuts):
+            part = weight[first:last]
+            box = LocalShard(tuple(weight.shape), (first, *[0] * (weight.ndim - 1)))
+            alone = fill_(torch.full_like(part, float("nan")), planned.law, key=planned.key, shard=box)
+            if not torch.equal(alone.view(integers), part.view(integers)):
+                return False
+    return True
+
+
+def _shards_verdict(shards: int, plan: list[Planned], different: list[str]) -> str:
+    random = sum(planned.law is not None for planned in plan)
+    if different:
+        return f"shards: {len(different)} of {random} tensors differ: {', '.join(different)}"
+    return f"shards: {random} tensors filled again as {shards} even and as {shards} uneven shards: all bits are equal"

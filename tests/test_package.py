@@ -1,0 +1,221 @@
+"""What is installed, what an import costs, and which way imports go."""
+
+import ast
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import lint
+import pytest
+
+import fastinit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Each part may import from the parts before it, and from itself as long as that makes no circle. What is not listed is
+# vocabulary: descriptions and arithmetic that everything may use, and that use nothing but each other.
+PARTS = (
+    "kernels",
+    "vocabulary",
+    "backends",
+    "op",
+    "init",
+    "methods",
+    "model",
+    "sync",
+    "integrations",
+    "cli",
+    "__main__",
+    "__init__",
+)
+# These are plain Python, so that a launcher without torch can use their text, and so that they stay easy to test.
+WITHOUT_TORCH = (
+    "stream",
+    "geometry",
+    "distributions",
+    "formats",
+    "normal_law",
+    "interpolation",
+    "quantile_table",
+    "lowering",
+    "fill",
+    "presets",
+)
+
+
+def sources() -> dict[str, Path]:
+    """Module name -> file, as installed: fastinit.x for fastinit/x.py and fastinit.kernels.x for kernels/x.py."""
+    found = {}
+    for folder, package in (("fastinit", "fastinit"), ("kernels", "fastinit.kernels")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = (package, *path.relative_to(ROOT / folder).with_suffix("").parts)
+            found[".".join(parts)] = path
+    return found
+
+
+SOURCES = sources()
+
+
+def imports(module: str, everywhere: bool = True) -> set[str]:
+    """The modules that a module imports, in full; at its top level only, unless ``everywhere``."""
+    tree = ast.parse(SOURCES[module].read_text("utf-8"))
+    package = module.rpartition(".")[0].split(".")
+    found = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parent = ".".join([*package[: len(package) + 1 - node.level], *([node.module] if node.module else [])])
+            base = parent if node.level else str(node.module)
+            # `from fastinit import geometry` imports a module, `from fastinit.geometry import LocalShard` a name.
+            found |= {f"{base}.{alias.name}" if is_ours(f"{base}.{alias.name}") else base for alias in node.names}
+    return found
+
+
+def is_ours(module: str) -> bool:
+    return module in SOURCES or f"{module}.__init__" in SOURCES
+
+
+def part_of(module: str) -> str:
+    parts = module.split(".")
+    second = parts[1] if len(parts) > 1 else "__init__"
+    return second if second in PARTS else "vocabulary"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_go_one_way(module: str) -> None:
+    own = PARTS.index(part_of(module))
+    upward = {m for m in imports(module) if is_ours(m) and PARTS.index(part_of(m)) > own}
+    assert not upward, f"{module} imports what is above it"
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if part_of(module) == "kernels"])
+def test_kernels_import_triton_alone(module: str) -> None:
+    assert {m.split(".")[0] for m in imports(module) if not m.startswith("fastinit.kernels")} <= {"triton"}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TORCH)
+def test_no_torch_is_reached(name: str) -> None:
+    reached, waiting = set(), [f"fastinit.{name}"]
+    while waiting:
+        module = waiting.pop()
+        for imported in imports(module) - reached:
+            reached.add(imported)
+            if imported in SOURCES:
+                waiting.append(imported)
+    assert not {m for m in reached if m.split(".")[0] in ("torch", "triton", "numba")}
+
+
+def test_imports_make_no_circle() -> None:
+    graph = {module: {m for m in imports(module, everywhere=False) if m in SOURCES} for module in SOURCES}
+    while leaves := {module for module, below in graph.items() if not below}:
+        graph = {module: below - leaves for module, below in graph.items() if module not in leaves}
+    assert not graph
+
+
+def python(code: str, folder: Path) -> str:
+    """What a fresh interpreter prints, started in a folder from which this repository is not on the import path."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    heavy = ("triton", "numba", "torch.distributed.tensor", "torch._dynamo", "safetensors", "olmo_core", "scipy")
+    code = f"import sys, fastinit; print([m for m in {heavy} if m in sys.modules])"
+    assert python(code, tmp_path) == "[]"
+
+
+def test_kernels_is_no_package_of_its_own(tmp_path: Path) -> None:
+    code = "import importlib.util as u; found = u.find_spec('kernels'); print(found and found.origin)"
+    assert not python(code, tmp_path).startswith(str(ROOT))
+    assert python("import fastinit.kernels as k; print(k.__name__)", tmp_path) == "fastinit.kernels"
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert metadata.version("fastinit-torch") == fastinit.__version__
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of what it is made of, without a network."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in ("fastinit", "kernels"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (*ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "LICENSE"):
+        shutil.copy(path, copy)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-build-isolation",
+        "--no-deps",
+        "--no-index",
+        "-w",
+        "out",
+        ".",
+    ]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = (copy / "out").glob("*.whl")
+    return built
+
+
+def test_wheel_holds_every_source(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    expected = {module.replace(".", "/") + ".py" for module in SOURCES}
+    assert names == expected | {"fastinit/presets.json", "fastinit/py.typed"}
+
+
+def test_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import fastinit, fastinit.kernels, fastinit.presets
+print(fastinit.__file__, fastinit.kernels.__file__, len(fastinit.presets.presets()))
+"""
+    expected = [str(tmp_path / "fastinit/__init__.py"), str(tmp_path / "fastinit/kernels/__init__.py"), "4"]
+    assert python(code, tmp_path).split() == expected
+
+
+def test_licence_is_in_the_wheel(wheel: Path) -> None:
+    (licence,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("licenses/LICENSE")]
+    assert b"Apache License" in zipfile.ZipFile(wheel).read(licence)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("fastinit/a.py", "import kernels", "import fastinit.kernels"),
+        ("bench/a.py", "from kernels.philox import philox", "import fastinit.kernels"),
+        ("tests/test_a.py", "import torch\ntorch.allclose(1, 2)", "allclose(...) is dropped"),
+        ("tests/test_a.py", "x.equal(y)", "equal(...) is dropped"),
+        ("tools/a.py", "np.array_equal(x, y)", "array_equal(...) is dropped"),
+        ("tests/test_a.py", "torch.testing.assert_close(x, y, rtol=1e-3, atol=BUDGET)", "rtol= wants"),
+        ("tests/test_a.py", "assert x == pytest.approx(y, abs=2**-3)", "abs= wants"),
+        ("tests/__init__.py", "", "tests/ is no package"),
+        ("kernels/a.py", "# TO" + "DO: faster", "unfinished work"),
+    ],
+)
+def test_lint_finds(path: str, text: str, message: str) -> None:
+    (found,) = lint.breaches(Path(path), text)
+    assert message in found[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("fastinit/a.py", "from .kernels import philox\nimport fastinit.kernels"),
+        ("tests/test_a.py", "assert torch.equal(x, y)"),
+        ("tests/test_a.py", "torch.testing.assert_close(x, y, rtol=0, atol=0)"),
+        ("tests/test_a.py", "torch.testing.assert_close(x, y, rtol=BUDGET, atol=0)"),
+        ("tests/test_a.py", "x.equal_shape(y)"),
+    ],
+)
+def test_lint_lets_pass(path: str, text: str) -> None:
+    assert list(lint.breaches(Path(path), text)) == []
