@@ -8,11 +8,13 @@ issues for each element. They are exact, and the same on every machine.
 """
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +58,7 @@ class Count:
     shared_bytes: int = 0
     spills: int = 0
     widest_store: int = 0  # bits
+    compile_s: float = 0.0
     code: str = ""
 
     @property
@@ -92,10 +95,14 @@ def compiled(law: str, dtype: str, layout: str, arch: str):
 
 def count(law: str, dtype: str, layout: str, arch: str) -> Count:
     """Compile and count."""
+    begin = time.perf_counter()
     kernel, elements, turns = compiled(law, dtype, layout, arch)
+    compile_s = time.perf_counter() - begin
     if arch.startswith("gfx"):
         turns = 1  # the whole text is counted, which holds the loop once
-    result = Count(law, dtype, layout, arch, elements * turns, 0, shared_bytes=kernel.metadata.shared)
+    result = Count(
+        law, dtype, layout, arch, elements * turns, 0, shared_bytes=kernel.metadata.shared, compile_s=compile_s
+    )
     if arch.startswith("gfx"):
         result.code = kernel.asm["amdgcn"]
         lines = [line.split()[0] for line in result.code.splitlines() if re.match(r"^\t[vsdgb]\w+_", line)]
@@ -199,6 +206,7 @@ def main() -> int:
     parser.add_argument("--dtype", nargs="+", default=["fp32", "bf16"], choices=DTYPES)
     parser.add_argument("--layout", nargs="+", default=["flat"], choices=LAYOUTS)
     parser.add_argument("--classes", action="store_true", help="count each opcode")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--dump", type=Path, help="folder for the assembly")
     arguments = parser.parse_args()
     for arch in arguments.arch:
@@ -206,6 +214,10 @@ def main() -> int:
             for dtype in arguments.dtype:
                 for layout in arguments.layout:
                     result = count(law, dtype, layout, arch)
+                    if arguments.json:
+                        row = vars(result) | dict(per_element=result.per_element)
+                        print(json.dumps({name: value for name, value in row.items() if name != "code"}))
+                        continue
                     print(
                         f"{arch:8}{law:9}{dtype:6}{layout:11}{result.per_element:7.2f} an element "
                         f"({result.instructions} for {result.elements}), spills {result.spills}, "

@@ -36,6 +36,8 @@ _LOGS = {
     Regime.SKEW: LOG_RATIO,
     Regime.FAR: LOG_RATIO,
 }
+# The regimes of which a thread holds a whole block's share in registers; of the others, it holds half as much.
+_LIGHT = (Regime.CONSTANT, Regime.UNIFORM, Regime.CENTRAL, Regime.WIDE)
 _NO_AXIS = Axis(1, 0, 0)
 
 
@@ -85,7 +87,7 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
     """``fill_rows`` for one loop, or for two, over consecutive elements."""
     row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
     vector = 8 if dtype.itemsize == 2 else 4
-    units = UNITS
+    units = UNITS if lower(law).regime in _LIGHT else UNITS // 2
     while units > 32 and units * vector > column.size:
         units //= 2
     size = units * vector
