@@ -7,23 +7,23 @@ from functools import cache
 from fastinit.normal_law import PI
 
 
-def interpolate(function: Callable[[Decimal], Decimal], *, half_width: Decimal, degree: int) -> list[Decimal]:
-    """Coefficients, lowest power first, of the interpolant of ``function`` on [-half_width, half_width].
+def interpolate(function: Callable[[Decimal], Decimal], *, lower: Decimal, upper: Decimal, degree: int) -> list[Decimal]:
+    """Coefficients, lowest power first, of the polynomial that meets ``function`` at Chebyshev points of [lower, upper].
 
-    >>> [round(float(c), 6) for c in interpolate(lambda t: t * t, half_width=Decimal(1), degree=2)]
+    >>> [round(float(c), 6) for c in interpolate(lambda t: t * t, lower=Decimal(0), upper=Decimal(2), degree=2)]
     [0.0, 0.0, 1.0]
     """
-    cosines = _cosines(degree + 1)
-    values = [function(half_width * c) for c in cosines]
-    # Newton's divided differences, then expanded into powers of t / half_width.
-    for order in range(1, len(values)):
-        for k in range(len(values) - 1, order - 1, -1):
-            values[k] = (values[k] - values[k - 1]) / (cosines[k] - cosines[k - order])
-    powers = [Decimal(0)] * len(values)
-    for k in range(len(values) - 1, -1, -1):
-        powers = [below - cosines[k] * here for here, below in zip(powers, [Decimal(0), *powers], strict=False)]
-        powers[0] += values[k]
-    return [c / half_width**k for k, c in enumerate(powers)]
+    nodes = [(lower + upper) / 2 + (upper - lower) / 2 * cosine for cosine in _cosines(degree + 1)]
+    differences = [function(node) for node in nodes]
+    # Newton's divided differences, then expanded into powers of t.
+    for order in range(1, len(nodes)):
+        for k in range(len(nodes) - 1, order - 1, -1):
+            differences[k] = (differences[k] - differences[k - 1]) / (nodes[k] - nodes[k - order])
+    powers = [Decimal(0)] * len(nodes)
+    for node, difference in zip(reversed(nodes), reversed(differences), strict=True):
+        powers = [below - node * here for here, below in zip(powers, [Decimal(0), *powers[:-1]], strict=True)]
+        powers[0] += difference
+    return powers
 
 
 @cache

@@ -9,9 +9,9 @@ CONSTANT   std = 0 or a = b                                       shift
 UNIFORM    uniform                                                n * scale + offset
 CENTRAL    half the mass or more, bounds within +-3.01 sigma      x = r * scale + offset;  x * P(log2(1 - x**2)) + shift
 WIDE       symmetric or all but untruncated                       s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
-SKEW       one-sided and lopsided, reaching within 3 sigma        as WIDE, with a tail of its own on either side
-FAR        beyond 3 sigma                                         v = n * scale + offset;  shift + P(log2 v)
-NARROW     a nearly even density                                  t = (r + 1/2) / 2**31;   shift + t * P(t)
+SKEW       one-sided and lopsided, reaching within 2 sigma        as WIDE, with a tail of its own on either side
+FAR        beyond 2 sigma                                         v = n * scale + offset;  shift + P(log2 v)
+NARROW     a nearly even density                                  t = (r + 1/2) / 2**31;   shift + P(t)
 =========  =====================================================  ==============================================
 
 P has fixed coefficients (quantile_table.py), but in FAR and NARROW, where it is interpolated for the interval at hand.
@@ -38,6 +38,9 @@ _NO_TAIL = Decimal(2) ** -38
 _REACH = Decimal("6.5")  # no WIDE value is further out: the quantile of HALF_STEP is 6.34
 _FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
 _FAR_DEGREE, _NARROW_DEGREE = 18, 10
+# Near the end that holds the mass: there the polynomial's variable is small, and rounds finely.
+_FAR_CENTRE = Decimal(-4)
+_FAR_FROM = 2  # sigma
 # CENTRAL folds std into its coefficients; outside of these they would leave fp32's normal range.
 _FOLDABLE = (Decimal(2) ** -90, Decimal(2) ** 90)
 
@@ -129,7 +132,7 @@ def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowe
     inside = mass(lower_bound, upper_bound)
     # The larger of the tails beyond the interval's point nearest to the mean: what the mass is measured against.
     nearest = Decimal("0.5") if lower_bound < 0 < upper_bound else min(1 - below, 1 - above)
-    if lower_bound >= 3 or upper_bound <= -3:
+    if lower_bound >= _FAR_FROM or upper_bound <= -_FAR_FROM:
         return _far_or_narrow(law, a, b, lower_bound, upper_bound)
     if inside < nearest / 2:
         return _narrow(law, a, b, lower_bound, upper_bound)
@@ -197,28 +200,29 @@ def _skew(
 def _far_or_narrow(
     law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal
 ) -> Lowered:
-    mirrored = upper_bound <= -3
+    mirrored = upper_bound <= -_FAR_FROM
     near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
     drop = normal_law.log_tail_drop(near, far - near) if not far.is_infinite() else Decimal("Infinity")
     rest = (-drop).exp()  # the tail beyond the far bound, in units of the one beyond the near bound
     if rest > Decimal("0.5"):
         return _narrow(law, a, b, lower_bound, upper_bound)
     log_of_last = max((rest + (1 - rest) * HALF_STEP).ln() / normal_law.LN2, Decimal(-33))
-    centre = Decimal(float(_fp32("std", log_of_last / 2)))
+    centre = Decimal(_fp32("std", max(log_of_last / 2, _FAR_CENTRE)))
     unit = Decimal(law.std) * (-1 if mirrored else 1)
+    shift, remainder = _split("a", Decimal(b if mirrored else a))
 
     def value(offset: Decimal) -> Decimal:
-        log2_tail = min(centre + offset, Decimal(0))
-        return unit * normal_law.step_to_log_drop(near, -log2_tail * normal_law.LN2)
+        return remainder + unit * normal_law.step_to_log_drop(near, -(centre + offset) * normal_law.LN2)
 
     return Lowered(
         Regime.FAR,
         coefficients=tuple(
-            _fp32("std", c) for c in interpolate(value, half_width=abs(log_of_last / 2), degree=_FAR_DEGREE)
+            _fp32("std", c)
+            for c in interpolate(value, lower=log_of_last - centre, upper=-centre, degree=_FAR_DEGREE)
         ),
         scale=_fp32("std", (1 - rest) * 2 * HALF_STEP),
         offset=_fp32("std", rest + (1 - rest) * HALF_STEP),
-        shift=_fp32("a", b if mirrored else a),
+        shift=shift,
         origin=_fp32("std", -centre),
         split=_LAST if mirrored else _FIRST,
         a=a,
@@ -237,7 +241,7 @@ def _narrow(
         def step(share: Decimal) -> Decimal:
             return share * (far - near)
 
-    elif near >= 3:
+    elif near >= _FAR_FROM:
         inside = 1 - (-normal_law.log_tail_drop(near, far - near)).exp()
 
         def step(share: Decimal) -> Decimal:
@@ -255,13 +259,14 @@ def _narrow(
         share = (1 + (-t if mirrored else t)) / 2
         return unit * (step(share) - middle) / t
 
-    near_value = Decimal(b if mirrored else a)
+    shift, remainder = _split("mean", Decimal(b if mirrored else a) + unit * middle)
     return Lowered(
         Regime.NARROW,
         coefficients=tuple(
-            _fp32("std", c) for c in interpolate(value_over_t, half_width=Decimal(1), degree=_NARROW_DEGREE - 1)
+            _fp32("std", c)
+            for c in (remainder, *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1))
         ),
-        shift=_fp32("mean", near_value + unit * middle),
+        shift=shift,
         a=a,
         b=b,
     )
@@ -270,6 +275,12 @@ def _narrow(
 def _raw_log_origin(centre: float) -> float:
     """The kernel's raw logarithm is bits * 2**-23, which is 127 too large, and lacks LOG_BUMP's constant term."""
     return _fp32("std", Decimal(quantile_table.LOG_BUMP[0]) - 127 - Decimal(centre))
+
+
+def _split(argument: str, value: Decimal) -> tuple[float, Decimal]:
+    """The nearest fp32 value, and what is left of the value, which a polynomial's constant term takes."""
+    nearest = _fp32(argument, value)
+    return nearest, value - Decimal(nearest)
 
 
 def _fp32(argument: str, value: float | Decimal) -> float:

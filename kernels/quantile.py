@@ -90,7 +90,7 @@ def value_of(
         return fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
     elif REGIME == NARROW:
         t = fma(r.to(tl.float32), as_like(2.0**-31, r), as_like(2.0**-32, r), EXACT_FMA)
-        return fma(t, polynomial(t, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
+        return polynomial(t, coefficients, EXACT_FMA) + shift
     elif REGIME == CENTRAL:
         x = fma(r.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
         y = fma(-x, x, as_like(1.0, r), EXACT_FMA)

@@ -95,8 +95,8 @@ def fit_log_ratio(degree=8):
     return list(coefficients), error
 
 
-def fit_quantile(lowest, degree, weight_of):
-    """z / x over L in [lowest, 0], in the variable L - lowest / 2; the error is |weight * (z - z_fit)|."""
+def fit_quantile(lowest, centre, degree, weight_of):
+    """z / x over L in [lowest, 0], in the variable L - centre; the error is |weight * (z - z_fit)|."""
     logs = chebyshev_grid(mp.mpf(lowest), mp.mpf(0))
     target, weight = [], []
     for log in logs:
@@ -105,7 +105,6 @@ def fit_quantile(lowest, degree, weight_of):
         z = mp.sqrt(2) * mp.erfinv(x) if log > -8 else _tail_quantile(y / 2 / (1 + x))
         target.append(z / x)
         weight.append(weight_of(z, x) * x)
-    centre = mp.mpf(lowest) / 2
     basis = monomials([log - centre for log in logs], 0, degree)
     coefficients, error = remez(basis, np.array(target, dtype=object), np.array(weight, dtype=object))
     return list(coefficients), error
@@ -134,8 +133,8 @@ def wide_weight(z, x):
 
 
 def skew_weight(z, x):
-    """Relative to the tail beyond a bound at min(z, 3); beyond 2 sigma, 0.5 % of a tail counts as 3e-7."""
-    bound = min(z, mp.mpf(3))
+    """Relative to the tail beyond a bound at min(z, 2); beyond 2 sigma, 0.5 % of a tail counts as 3e-7."""
+    bound = min(z, mp.mpf(2))
     return max(mp.npdf(z) / (mp.erfc(bound / mp.sqrt(2)) / 2), 3e-7 * z / mp.mpf("0.005") if z > 2 else 0)
 
 
@@ -159,13 +158,14 @@ def render():
     table("LOG_BUMP", f"log2(m) - (m - 1) for m in [1, 2], in powers of m: error {error:.1e}", bump)
     ratio, error = fit_log_ratio()
     table("LOG_RATIO", f"log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log {error:.1e}", ratio)
-    for name, comment, lowest, degree, weight in (
-        ("CENTRAL", "bounds within +-3.01 sigma: relative error of the distribution function", -7.5625, 6, central_weight),
-        ("WIDE", "both tails, 2**-33 of the mass and more: error of the distribution function", -32.0, 12, wide_weight),
-        ("SKEW", "any interval that reaches within 3 sigma: error relative to the mass", -42.5, 16, skew_weight),
+    # Each centre is nearer to 0, where the mass is, than to the tail: there the variable is small, and rounds finely.
+    for name, comment, lowest, centre, degree, weight in (
+        ("CENTRAL", "bounds within +-3.01 sigma: relative error of the distribution function", -7.5625, -2.5, 6, central_weight),
+        ("WIDE", "both tails, 2**-33 of the mass and more: error of the distribution function", -32.0, -7.0, 12, wide_weight),
+        ("SKEW", "any interval that reaches within 2 sigma: error relative to the mass", -42.5, -9.0, 16, skew_weight),
     ):
-        coefficients, error = fit_quantile(lowest, degree, weight)
-        lines.append(f"{name}_CENTRE = {lowest / 2!r}")
+        coefficients, error = fit_quantile(lowest, centre, degree, weight)
+        lines.append(f"{name}_CENTRE = {centre!r}")
         table(f"{name}_QUANTILE", f"{comment} {error:.1e}", coefficients)
     return "\n".join(lines).rstrip() + "\n"
 

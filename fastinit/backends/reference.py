@@ -158,7 +158,7 @@ def _values(words: Tensor, law: Lowered) -> Tensor:
             return _fp32(_polynomial(law.coefficients, _log2(v, law.origin)) + law.shift)
         case Regime.NARROW:
             t = fma(_fp32(r), 2.0**-31, 2.0**-32)
-            return fma(t, _polynomial(law.coefficients, t), law.shift)
+            return _fp32(_polynomial(law.coefficients, t) + law.shift)
     raise AssertionError(law.regime)
 
 
