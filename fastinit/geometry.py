@@ -4,8 +4,10 @@ Every tensor dimension of size ``n`` runs over ``range(n)``; the global index of
 ``global_shape``, a Python integer of any size below 2**64.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from operator import index
 
 Shape = tuple[int, ...]
 
@@ -41,7 +43,8 @@ def overlaps(shape: Shape, strides: Shape) -> bool:
     if 0 in shape:
         return False
     span = 0  # the largest offset that the dimensions seen so far reach
-    for stride, size in sorted((abs(stride), size) for stride, size in zip(strides, shape, strict=True) if size > 1):
+    # index() turns a symbolic size of torch.compile into an int.
+    for stride, size in sorted((abs(index(t)), index(n)) for t, n in zip(strides, shape, strict=True) if n > 1):
         if stride <= span:
             return True
         span += stride * (size - 1)
@@ -64,8 +67,8 @@ class LocalShard:
     global_offset: Shape
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "global_shape", tuple(int(n) for n in self.global_shape))
-        object.__setattr__(self, "global_offset", tuple(int(n) for n in self.global_offset))
+        object.__setattr__(self, "global_shape", tuple(index(n) for n in self.global_shape))
+        object.__setattr__(self, "global_offset", tuple(index(n) for n in self.global_offset))
         if len(self.global_shape) != len(self.global_offset):
             raise ValueError(
                 f"shard: expected as many offsets as dimensions, got global_shape {self.global_shape} "
@@ -80,6 +83,77 @@ class LocalShard:
     def whole(cls, shape: Shape) -> "LocalShard":
         """The box that is all of a tensor of this shape."""
         return cls(tuple(shape), (0,) * len(shape))
+
+    @classmethod
+    def split(cls, global_shape: Shape, parts: Mapping[int, tuple[int, int]]) -> "LocalShard":
+        """The box of a rank where dimensions are split into equal parts: ``parts[dim]`` is (index, number of parts).
+
+        >>> LocalShard.split((64, 2048, 1024), {0: (3, 8), 1: (1, 2)})  # of experts 24 to 31 the second half
+        LocalShard(global_shape=(64, 2048, 1024), global_offset=(24, 1024, 0))
+
+        Raises ``ValueError`` for a dimension that there is not, an index that is not in ``range(number of parts)``,
+        and a size that is no multiple of the number of parts.
+        """
+        offset = [0] * len(global_shape)
+        for dim, (place, number) in parts.items():
+            if not 0 <= dim < len(global_shape):
+                raise ValueError(f"parts: expected a dimension in range({len(global_shape)}), got {dim}")
+            if not 0 <= place < number:
+                raise ValueError(f"parts: expected an index in range({number}) for dimension {dim}, got {place}")
+            if global_shape[dim] % number:
+                raise ValueError(
+                    f"parts: expected a size that {number} divides in dimension {dim}, got global_shape {global_shape}"
+                )
+            offset[dim] = global_shape[dim] // number * place
+        return cls(tuple(global_shape), tuple(offset))
+
+    @classmethod
+    def column_parallel(cls, global_shape: Shape, rank: int, size: int) -> "LocalShard":
+        """Of the weight (out, in) of a column-parallel linear layer, or its bias (out,): the outputs of one rank.
+
+        >>> LocalShard.column_parallel((4096, 1024), rank=3, size=8)
+        LocalShard(global_shape=(4096, 1024), global_offset=(1536, 0))
+
+        Where one weight (2 * hidden, in) holds a gate above an up projection, a rank has a part of each and fills both:
+
+            gate, up = weight.chunk(2)
+            LocalShard.split((2 * hidden, in), {0: (rank, 2 * size)})  # for gate
+            LocalShard.split((2 * hidden, in), {0: (size + rank, 2 * size)})  # for up
+        """
+        return cls.split(global_shape, {0: (rank, size)})
+
+    @classmethod
+    def row_parallel(cls, global_shape: Shape, rank: int, size: int) -> "LocalShard":
+        """Of the weight (out, in) of a row-parallel linear layer: the inputs of one rank. (Its bias is whole.)
+
+        >>> LocalShard.row_parallel((1024, 4096), rank=3, size=8)
+        LocalShard(global_shape=(1024, 4096), global_offset=(0, 1536))
+        """
+        return cls.split(global_shape, {1: (rank, size)})
+
+    @classmethod
+    def expert_parallel(cls, global_shape: Shape, rank: int, size: int) -> "LocalShard":
+        """Of a bank of experts (experts, rows, columns), or (experts * rows, columns): the experts of one rank.
+
+        >>> LocalShard.expert_parallel((64, 2048, 1024), rank=1, size=4)
+        LocalShard(global_shape=(64, 2048, 1024), global_offset=(16, 0, 0))
+
+        A framework with a tensor for each expert fills expert ``e`` as a bank of one: offset ``(e, 0, 0)``.
+        """
+        return cls.split(global_shape, {0: (rank, size)})
+
+    @classmethod
+    def vocab_parallel(cls, vocab: int, hidden: int, rank: int, size: int, *, multiple: int = 128) -> "LocalShard":
+        """Of an embedding or output weight (vocab, hidden): the rows of one rank, padded as Megatron pads them.
+
+        >>> LocalShard.vocab_parallel(50257, 1024, rank=1, size=4)  # padded to 50688, a multiple of 128 * 4
+        LocalShard(global_shape=(50688, 1024), global_offset=(12672, 0))
+
+        Padding changes no other value: the number of rows does not enter the index of an element. A vocabulary that is
+        not padded is a ``column_parallel`` weight.
+        """
+        padded = -(-vocab // (multiple * size)) * multiple * size
+        return cls.split((padded, hidden), {0: (rank, size)})
 
     def check_holds(self, shape: Shape) -> None:
         """Raise ``ValueError`` unless a tensor of ``shape`` fits in the global shape at the offset."""

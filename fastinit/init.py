@@ -128,6 +128,8 @@ def fill_(
     with torch.no_grad():
         for view, box in boxes:
             op.fill(view, law, key, box)
+    if dtensor.is_dtensor(tensor):
+        torch.autograd.graph.increment_version(tensor)  # the operator has seen the local tensor alone
     return tensor
 
 
