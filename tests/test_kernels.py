@@ -14,24 +14,10 @@ from fastinit.fill import Fill
 from fastinit.geometry import LocalShard
 from fastinit.lowering import Regime, lower
 from fastinit.stream import Key
+from laws import assert_fills_like_reference, assert_same_bits
 from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shards
 
 KEY = Key(2**63 + 5, 2**64 - 7)
-
-
-def assert_same_bits(got: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
-
-
-def assert_fills_like_reference(fill_, memory: Memory, dtype: torch.dtype, fill: Fill) -> None:
-    """From NaN, inside a larger buffer: each element as the reference has it, each byte around it untouched."""
-    buffer, tensor = memory.tensors(dtype)
-    fill_(tensor, fill)
-    expected_buffer, expected = memory.tensors(dtype)
-    whole = torch.full(memory.shape, math.nan, dtype=dtype)
-    reference.fill_(whole, fill)
-    expected.copy_(whole)
-    assert_same_bits(buffer, expected_buffer)
 
 
 def test_laws_cover_every_regime():

@@ -1,0 +1,25 @@
+"""What "the same bits" means: exact equality, from NaN, inside memory that must stay as it was."""
+
+import math
+
+import torch
+
+from fastinit import reference
+from fastinit.fill import Fill
+from strategies import Memory
+
+
+def assert_same_bits(got: torch.Tensor, expected: torch.Tensor) -> None:
+    """Equal shapes, dtypes and values, NaN being equal to NaN."""
+    torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def assert_fills_like_reference(fill_, memory: Memory, dtype: torch.dtype, fill: Fill) -> None:
+    """From NaN, inside a larger buffer: each element as the reference has it, each one around it untouched."""
+    buffer, tensor = memory.tensors(dtype)
+    fill_(tensor, fill)
+    expected_buffer, expected = memory.tensors(dtype)
+    whole = torch.full(memory.shape, math.nan, dtype=dtype)
+    reference.fill_(whole, fill)
+    expected.copy_(whole)
+    assert_same_bits(buffer, expected_buffer)

@@ -1,0 +1,129 @@
+"""The numba backend = the reference, bit for bit, from any thread and process."""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastinit.backends import numba, reference
+from fastinit.fill import Fill
+from fastinit.geometry import LocalShard
+from fastinit.stream import Key
+from laws import assert_fills_like_reference, assert_same_bits
+from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shards
+
+KEY = Key(2**63 + 5, 2**64 - 7)
+
+
+@settings(max_examples=300)
+@given(data=st.data(), memory=memories(max_size=9, max_elements=5000), law=laws, dtype=dtypes, key=keys)
+def test_numba_is_the_reference(data, memory, law, dtype, key):
+    shard = data.draw(shards(memory.shape))
+    assert_fills_like_reference(numba.fill_, memory, dtype, Fill(law, key, shard))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("law", LAWS)
+def test_every_law_and_dtype_on_many_words(law, dtype):
+    memory = Memory((2**17 + 5,), (0,), (0,), 3)
+    assert_fills_like_reference(numba.fill_, memory, dtype, Fill(LAWS[law], KEY, LocalShard((2**40,), (2**34 - 77,))))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 2044, 2045, 2046, 2047, 2048, 2049, 4097, 2**16 + 1])
+@pytest.mark.parametrize("first", [0, 1, 2, 3, 2**32 - 5, 2**34 - 5])
+def test_runs_that_straddle_tiles(size, first):
+    memory = Memory((size,), (0,), (0,), 0)
+    fill = Fill(LAWS["uniform"], KEY, LocalShard((2**35,), (first,)))
+    assert_fills_like_reference(numba.fill_, memory, torch.bfloat16, fill)
+
+
+@pytest.mark.parametrize("shape", [(3, 70, 50), (2, 1000, 33), (2, 17, 4100)])
+@pytest.mark.parametrize("permutation", [(0, 2, 1), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+@pytest.mark.parametrize("last", [4, 5])
+def test_transposed_banks(shape, permutation, last):
+    memory = Memory(shape, permutation, (1, 0, 2), 1)
+    shard = LocalShard((9, 2000, 5000 + last), (4, 3, last))
+    assert_fills_like_reference(numba.fill_, memory, torch.float32, Fill(LAWS["3sigma"], KEY, shard))
+
+
+@pytest.mark.parametrize("value", [65503.9, 65519.0, 65520.0, 1e6, 6e-8, 2.9e-8, 3.0e-8, 6.1e-5, 6.2e-5, 1.5e-5, -1e-7, -7e4])
+def test_fp16_rounds_as_torch_does(value):
+    """Subnormals, the step to infinity, and ties: through a constant law, whose value is rounded in the loop."""
+    tensor = torch.empty(5, dtype=torch.float16)
+    law = type(LAWS["normal"])(value, 0.0)
+    numba.fill_(tensor, Fill(law, KEY, LocalShard.whole((5,))))
+    assert_same_bits(tensor, torch.full((5,), value).half())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+def test_any_number_of_threads(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    fill = Fill(LAWS["3sigma"], KEY, LocalShard((2**20,), (5,)))
+    assert_fills_like_reference(numba.fill_, Memory((2**18 + 3,), (0,), (0,), 1), torch.float32, fill)
+
+
+def test_from_several_python_threads_at_once(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    fill = Fill(LAWS["normal"], KEY, LocalShard.whole((2**18,)))
+    tensors = [torch.empty(2**18) for _ in range(8)]
+    workers = [threading.Thread(target=numba.fill_, args=(tensor, fill)) for tensor in tensors]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    reference.fill_(expected := torch.empty(2**18), fill)
+    for tensor in tensors:
+        assert_same_bits(tensor, expected)
+
+
+IN_A_CHILD = """
+import os, sys, torch
+torch.set_num_threads(3)
+from fastinit.backends import numba
+from fastinit.fill import Fill
+from fastinit.geometry import LocalShard
+from fastinit.stream import Key
+from fastinit.distributions import Normal
+fill = Fill(Normal(), Key(1, 2), LocalShard.whole((2**18,)))
+numba.fill_(before := torch.empty(2**18), fill)
+child = os.fork()
+if child == 0:
+    numba.fill_(after := torch.empty(2**18), fill)
+    os._exit(0 if torch.equal(before, after) else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_after_a_fork():
+    assert subprocess.run([sys.executable, "-c", IN_A_CHILD], check=False, timeout=60).returncode == 0
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    """Root writes everywhere, so the folder is a file."""
+    blocked = tmp_path / "file"
+    blocked.touch()
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(blocked / "cache")}
+    code = "import torch, fastinit; fastinit.normal_(torch.empty(9), key=fastinit.Key(1))"
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_no_memory_beside_the_tensor():
+    """The scratch of a thread is one tile."""
+    import tracemalloc
+
+    tensor = torch.empty(2**22)
+    fill = Fill(LAWS["3sigma"], KEY, LocalShard.whole((2**22,)))
+    numba.fill_(tensor, fill)
+    tracemalloc.start()
+    numba.fill_(tensor, fill)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+    assert not math.isnan(tensor.sum().item())
