@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m bench micro`` appends rows to bench/results, ``python -m bench report`` writes the README's tables."""

@@ -1,0 +1,264 @@
+"""Enumerate all 2**32 words of a law: range, monotonicity, and the exact distance to the true distribution.
+
+    python tools/prove.py                     # every configuration; rewrites bench/results/law.json and law.md
+    python tools/prove.py --only "3 sigma"    # some of them, printed only
+    python tools/prove.py --words 1000000     # evenly spaced words, and all near the ends; printed only
+
+Words are taken in the order of their level u = (r + 2**31 + 1/2) / 2**32. A value x is at most |F(x) - u| + 2**-33 away, F being
+the true law in fp64, evaluated from the side where its tail is small. The maximum over all words is the distance
+between the two distribution functions (the Kolmogorov distance), or a bound of it where a downward step makes one.
+
+What one rounding to fp32 costs by itself is the density times half the spacing at the value; and a bound that fp32 does
+not hold costs up to a whole spacing, as the values end inside of it. The budget is for what goes beyond both.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from fastinit.backends.numba import _law as compiled_law
+from fastinit.backends.numba_loops import value_of
+from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.lowering import lower
+
+RESULTS = Path(__file__).parents[1] / "bench" / "results"
+WITHIN_3_SIGMA, ELSEWHERE = 1e-6, 3e-6  # the budgets
+# By how much of the mass, beyond one fp32 spacing, a value may lie below its predecessor's; a uniform's never does.
+DOWNWARD = 3e-7
+
+LAWS: dict[str, Distribution] = {
+    "2 sigma (torch's default)": TruncatedNormal(),
+    "3 sigma": TruncatedNormal(0.0, 0.02, -0.06, 0.06),
+    "1 sigma": TruncatedNormal(0.0, 1.0, -1.0, 1.0),
+    "[-1, 2]": TruncatedNormal(0.0, 1.0, -1.0, 2.0),
+    "mean 100 +- 2": TruncatedNormal(100.0, 1.0, 98.0, 102.0),
+    "std 1e4": TruncatedNormal(0.0, 1e4, -2e4, 2e4),
+    "4 sigma": TruncatedNormal(0.0, 0.02, -0.08, 0.08),
+    "100 sigma": TruncatedNormal(0.0, 0.02, -2.0, 2.0),
+    "2e10 sigma": TruncatedNormal(0.0, 1e-10, -2.0, 2.0),
+    "untruncated": Normal(),
+    "std 1e-30": TruncatedNormal(0.0, 1e-30, -3e-30, 3e-30),
+    "[-5, 2]": TruncatedNormal(0.0, 1.0, -5.0, 2.0),
+    "half-normal": TruncatedNormal(0.0, 1.0, 0.0, math.inf),
+    "[2, 3]": TruncatedNormal(0.0, 1.0, 2.0, 3.0),
+    "[3, inf)": TruncatedNormal(0.0, 1.0, 3.0, math.inf),
+    "(-inf, -5]": TruncatedNormal(0.0, 1.0, -math.inf, -5.0),
+    "[6, 8]": TruncatedNormal(0.0, 1.0, 6.0, 8.0),
+    "[10, 12]": TruncatedNormal(0.0, 1.0, 10.0, 12.0),
+    "[30, 31]": TruncatedNormal(0.0, 1.0, 30.0, 31.0),
+    "mean 5 outside [-2, 2]": TruncatedNormal(5.0, 1.0, -2.0, 2.0),
+    "[0, 1e-6]": TruncatedNormal(0.0, 1.0, 0.0, 1e-6),
+    "[0.5, 0.500001]": TruncatedNormal(0.0, 1.0, 0.5, 0.500001),
+    "uniform [0, 1)": Uniform(0.0, 1.0),
+    "uniform [-0.1, 0.1)": Uniform(-0.1, 0.1),
+}
+
+
+@dataclass
+class Figures:
+    """What the enumeration of one law found; distances are in the distribution function."""
+
+    law: str
+    regime: str
+    words: int
+    lowest: float
+    highest: float
+    inside: bool
+    downward_steps: int
+    largest_downward_step: float
+    distance: float
+    rounding: float
+    beyond_rounding: float
+    budget: float
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether the law keeps every promise."""
+        uniform_is_monotone = self.regime != "UNIFORM" or self.downward_steps == 0
+        return (
+            self.inside
+            and self.beyond_rounding <= self.budget
+            and self.largest_downward_step <= DOWNWARD
+            and uniform_is_monotone
+        )
+
+
+# --------------------------------------------------------------------------------------------------- the true law, fp64
+
+
+@njit(error_model="numpy")
+def mills_ratio(x):
+    """P(Z > x) / density(x) for x >= 0."""
+    if x < 5.0:
+        return math.erfc(x / math.sqrt(2.0)) * math.exp(x * x / 2.0) * math.sqrt(math.pi / 2.0)
+    fraction = x
+    for k in range(60, 0, -1):
+        fraction = x + k / fraction
+    return 1.0 / fraction
+
+
+@njit(error_model="numpy")
+def tail_drop(start, step):
+    """ln(P(Z > start) / P(Z > start + step)) for start >= 0."""
+    if step == math.inf:
+        return math.inf
+    return step * (start + step / 2.0) - math.log(mills_ratio(start + step) / mills_ratio(start))
+
+
+@njit(error_model="numpy")
+def cdf(x, kind, mean, std, a, b):
+    """F(x) and the density at x. ``kind``: 0 uniform, 1 both sides of the mean, 2 right of it, 3 left of it."""
+    if kind == 0:
+        return (x - a) / (b - a), 1.0 / (b - a)
+    alpha, beta, z = (a - mean) / std, (b - mean) / std, (x - mean) / std
+    root = math.sqrt(2.0)
+    if kind == 1:
+        mass = 1.0 - math.erfc(-alpha / root) / 2.0 - math.erfc(beta / root) / 2.0
+        if z < 0.0:
+            share = (math.erfc(-z / root) - math.erfc(-alpha / root)) / 2.0 / mass
+        else:
+            share = 1.0 - (math.erfc(z / root) - math.erfc(beta / root)) / 2.0 / mass
+        return share, math.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi) / mass / std
+    if kind == 2:
+        near, step, width = alpha, (x - a) / std, (b - a) / std
+    else:
+        near, step, width = -beta, (b - x) / std, (b - a) / std
+    inside = -math.expm1(-tail_drop(near, width))
+    share = -math.expm1(-tail_drop(near, step)) / inside
+    density = math.exp(-step * (near + step / 2.0)) / mills_ratio(near) / inside / std
+    return (share if kind == 2 else 1.0 - share), density
+
+
+def kind_of(law: Distribution) -> tuple[int, float, float, float, float]:
+    """The arguments of ``cdf`` behind x."""
+    if isinstance(law, Uniform):
+        return 0, 0.0, 1.0, law.a, law.b
+    a, b = (law.a, law.b) if isinstance(law, TruncatedNormal) else (-math.inf, math.inf)
+    kind = 2 if a >= law.mean else 3 if b <= law.mean else 1
+    return kind, law.mean, law.std, a, b
+
+
+# -------------------------------------------------------------------------------------------------------- enumeration
+
+
+@njit(nogil=True, error_model="numpy")
+def scan(first, last, stride, law, lowest, highest, low_edge, high_edge, kind, mean, std, a, b):
+    """Words first, first + stride, ... below last: the figures, as an array. The edges are the law's own bounds."""
+    block = np.empty(4096, np.float32)
+    smallest, largest, worst, worst_rounding, beyond, steps, step = np.inf, -np.inf, 0.0, 0.0, 0.0, 0, 0.0
+    before = np.float32(np.nan)
+    share = density = spacing = cost = 0.0
+    r = first
+    while r < last:
+        count = min(4096, (last - r + stride - 1) // stride)
+        for k in range(count):
+            block[k] = min(max(value_of(np.int32(r + k * stride), law), lowest), highest)
+        for k in range(count):
+            value = block[k]
+            level = (r + k * stride + 2147483648.0 + 0.5) / 4294967296.0
+            if value != before:
+                x = np.float64(value)
+                spacing = np.float64(np.nextafter(np.float32(abs(value)), np.float32(np.inf))) - abs(x)
+                share, density = cdf(x, kind, mean, std, a, b)
+                if value < before:
+                    steps += 1
+                    step = max(step, density * (np.float64(before) - x - spacing))
+                cost = density * spacing / 2.0
+                # At the ends the spacing inside the bound is lost too.
+                if value == low_edge or value == high_edge:
+                    cost *= 2.0
+                smallest, largest = min(smallest, x), max(largest, x)
+                worst_rounding = max(worst_rounding, cost)
+                before = value
+            distance = abs(share - level) + 2.0**-33
+            worst = max(worst, distance)
+            beyond = max(beyond, distance - cost)
+        r += count * stride
+    return np.array([smallest, largest, steps, step, worst, worst_rounding, beyond])
+
+
+def prove(name: str, law: Distribution, words: int = 2**32, threads: int = 2) -> Figures:
+    """The figures of one law, over all words, or over evenly spaced ones and 2**16 at either end and in the middle."""
+    begin = time.perf_counter()
+    constants = lower(law)
+    loop_law, lowest, highest = compiled_law(law, "float32")
+    # Where fp32 does not hold a bound, the last value inside of it.
+    low_edge, high_edge = (
+        np.float32(edge if edge != bound else math.nan)
+        for edge, bound in zip(constants.bounds("float32"), (constants.a, constants.b), strict=True)
+    )
+    arguments = (loop_law, lowest, highest, low_edge, high_edge, *kind_of(law))
+    if words >= 2**32:
+        part = 2**26
+        ranges = [(first, first + part, 1) for first in range(-(2**31), 2**31, part)]
+    else:
+        ranges = [(-(2**31), 2**31, 2**32 // words)]
+        ranges += [(first, first + 2**16, 1) for first in (-(2**31), -(2**15), 2**31 - 2**16)]
+    scan(0, 1, 1, *arguments)  # compiled before the threads begin
+    with ThreadPoolExecutor(threads) as pool:
+        rows = np.array(list(pool.map(lambda part: scan(*part, *arguments), ranges)))
+    smallest, largest = rows[:, 0].min(), rows[:, 1].max()
+    steps, (step, worst, rounding, beyond) = int(rows[:, 2].sum()), rows[:, 3:].max(axis=0)
+    kind, mean, std, a, b = kind_of(law)
+    near = kind != 0 and max(abs(a - mean), abs(b - mean)) <= 3.01 * std
+    return Figures(
+        law=name,
+        regime=constants.regime.name,
+        words=min(words, 2**32),
+        lowest=float(smallest),
+        highest=float(largest),
+        inside=bool(a <= smallest and (largest < b if kind == 0 else largest <= b)),
+        downward_steps=steps,
+        largest_downward_step=float(step),
+        distance=float(worst),
+        rounding=float(rounding),
+        beyond_rounding=float(beyond),
+        budget=WITHIN_3_SIGMA if near or kind == 0 else ELSEWHERE,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def table(rows: list[Figures]) -> str:
+    """A markdown table."""
+    lines = [
+        "| law | regime | distance to the true law | of it, one fp32 rounding | beyond it | budget | largest downward step |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        step = f"{row.largest_downward_step:.1e}" if row.downward_steps else "none"
+        lines.append(
+            f"| {row.law} | {row.regime} | {row.distance:.1e} | {row.rounding:.1e} | {row.beyond_rounding:.1e} "
+            f"| {row.budget:.0e} | {step} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=LAWS, metavar="LAW", help="; ".join(LAWS))
+    parser.add_argument("--words", type=int, default=2**32)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    rows = []
+    for name in arguments.only or LAWS:
+        row = prove(name, LAWS[name], arguments.words, arguments.threads)
+        rows.append(row)
+        print(f"{'ok  ' if row.holds else 'FAIL'} {table([row]).splitlines()[-1]} {row.seconds:.0f} s", flush=True)
+    if not arguments.only and arguments.words >= 2**32:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / "law.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        (RESULTS / "law.md").write_text(table(rows))
+    return 0 if all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
