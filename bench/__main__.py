@@ -23,7 +23,9 @@ def main() -> int:
         return 0
     found = micro.measure(torch.device(arguments.device), arguments.elements, arguments.repeats)
     for row in found:
-        print(f"{row['fill']:24}{row['provider']:10}{row['dtype']:10}{row['ns_per_element']:>9} ns {row['gb_per_s']:>8} GB/s")
+        print(
+            f"{row['fill']:24}{row['provider']:10}{row['dtype']:10}{row['ns_per_element']:>9} ns {row['gb_per_s']:>8} GB/s"
+        )
     if not arguments.dry:
         print(f"appended to {rows.append('micro', found)}")
     return 0

@@ -10,9 +10,9 @@ from torch import Tensor
 import fastinit
 from bench import rows
 from fastinit import Key, reference
+from fastinit.distributions import TruncatedNormal
 from fastinit.fill import Fill
 from fastinit.geometry import LocalShard
-from fastinit.distributions import TruncatedNormal
 
 KEY = Key.of("bench.weight", 0)
 # name: (our fill, torch's); all take the tensor alone.

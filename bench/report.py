@@ -10,12 +10,15 @@ README = Path(__file__).parents[1] / "README.md"
 def performance_table() -> str:
     """The last run of the micro benchmark: ns an element of both, and their ratio."""
     found = rows.read("micro")
-    last = [row for row in found if (row["device"], row["commit"], row["date"]) == tuple(found[-1][k] for k in ("device", "commit", "date"))]
+    run = ("device", "commit", "date")
+    last = [row for row in found if all(row[column] == found[-1][column] for column in run)]
     at = {(row["fill"], row["provider"], row["dtype"]): float(row["ns_per_element"]) for row in last}
     head = last[-1]
     lines = [
-        f"{int(head['elements']):,} elements, {head['device']}, {head['threads']} threads, torch {head['torch']}, "
-        f"numba {head['numba']}, {head['date']}; medians, ns an element.",
+        (
+            f"{int(head['elements']):,} elements, {head['device']}, {head['threads']} threads, torch {head['torch']}, numba "
+            f"{head['numba']}, {head['date']}; medians, ns an element."
+        ),
         "",
         "| fill | dtype | fastinit | `torch.nn.init` | ratio |",
         "|---|---|---|---|---|",

@@ -31,9 +31,10 @@ class _Law:
             if not isfinite(value):
                 raise ValueError(f"{name}: expected a finite number, got {value}")
         if getattr(self, "std", 0.0) < 0:
-            raise ValueError(f"std: expected a number >= 0, got {getattr(self, 'std')}")  # noqa: B009 (no such field in Uniform)
-        if getattr(self, "a", -inf) > getattr(self, "b", inf):
-            raise ValueError(f"a: expected a <= b, got a={getattr(self, 'a')} and b={getattr(self, 'b')}")  # noqa: B009
+            raise ValueError(f"std: expected a number >= 0, got {getattr(self, 'std', None)}")
+        a, b = getattr(self, "a", -inf), getattr(self, "b", inf)  # a normal has none
+        if a > b:
+            raise ValueError(f"a: expected a <= b, got a={a} and b={b}")
 
     def parameters(self) -> tuple[float, ...]:
         """The fields, in order."""

@@ -46,7 +46,10 @@ def round_to(value: float, number_format: Format, direction: Literal["nearest", 
         rounded = ldexp(round(units), exponent)
         return rounded if abs(rounded) <= largest else (inf if value > 0 else -inf)
     if direction == "below" and floor(units) == units:
-        if units == 2 ** (number_format.precision - 1) and exponent + number_format.precision - 1 > number_format.lowest_exponent:
+        if (
+            units == 2 ** (number_format.precision - 1)
+            and exponent + number_format.precision - 1 > number_format.lowest_exponent
+        ):
             return ldexp(2 * units - 1, exponent - 1)  # below a power of two the spacing is half as wide
         units = ceil(units) - 1
     rounded = ldexp(floor(units), exponent)

@@ -25,7 +25,9 @@ def draw_key(generator: torch.Generator) -> Key:
     """
     if generator.device.type == "cuda":
         if torch.cuda.is_current_stream_capturing():
-            raise RuntimeError("generator: expected an explicit key under CUDA graph capture, where no generator is read")
+            raise RuntimeError(
+                "generator: expected an explicit key under CUDA graph capture, where no generator is read"
+            )
         offset = generator.get_offset()
         generator.set_offset(offset + _CUDA_STEP)
         return Key(generator.initial_seed() % _WORD, stream_of(b"generator offset %d" % offset))

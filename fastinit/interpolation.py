@@ -7,7 +7,9 @@ from functools import cache
 from fastinit.normal_law import PI
 
 
-def interpolate(function: Callable[[Decimal], Decimal], *, lower: Decimal, upper: Decimal, degree: int) -> list[Decimal]:
+def interpolate(
+    function: Callable[[Decimal], Decimal], *, lower: Decimal, upper: Decimal, degree: int
+) -> list[Decimal]:
     """Coefficients, lowest power first, of the polynomial that meets ``function`` at Chebyshev points of [lower, upper].
 
     >>> [round(float(c), 6) for c in interpolate(lambda t: t * t, lower=Decimal(0), upper=Decimal(2), degree=2)]

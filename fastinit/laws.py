@@ -1,4 +1,4 @@
-"""What a parameter of a model may be filled with: the random laws of distributions.py, a constant, or a function of a uniform.
+"""What a parameter may be filled with: the random laws of distributions.py, a constant, or a function of a uniform.
 
 The functions of a uniform are for a handful of numbers a layer: they are evaluated one by one, in fp64.
 """
@@ -35,7 +35,7 @@ class LogOfUniform:
 
 @dataclass(frozen=True, slots=True)
 class InverseSoftplusOfLogUniform:
-    """The number whose softplus is log-uniform on ``[low, high)`` and at least ``floor``: a time step, as in ``dt_bias``."""
+    """The number whose softplus is log-uniform on ``[low, high)``, at least ``floor``: a time step, in ``dt_bias``."""
 
     low: float
     high: float

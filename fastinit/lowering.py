@@ -169,7 +169,9 @@ def _wide(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, ins
         offset=_fp32("std", below + inside * HALF_STEP),
         gain=_fp32("std", law.std),
         shift=_fp32("mean", law.mean),
-        origin=_raw_log_origin(quantile_table.WIDE_CENTRE - 2),  # - 2: the kernel forms s (1 - s), a quarter of 1 - x**2
+        origin=_raw_log_origin(
+            quantile_table.WIDE_CENTRE - 2
+        ),  # - 2: the kernel forms s (1 - s), a quarter of 1 - x**2
         a=a,
         b=b,
         bounded=not (Decimal(a) <= mean - reach - slack and mean + reach + slack <= Decimal(b)),
@@ -217,8 +219,7 @@ def _far_or_narrow(
     return Lowered(
         Regime.FAR,
         coefficients=tuple(
-            _fp32("std", c)
-            for c in interpolate(value, lower=log_of_last - centre, upper=-centre, degree=_FAR_DEGREE)
+            _fp32("std", c) for c in interpolate(value, lower=log_of_last - centre, upper=-centre, degree=_FAR_DEGREE)
         ),
         scale=_fp32("std", (1 - rest) * 2 * HALF_STEP),
         offset=_fp32("std", rest + (1 - rest) * HALF_STEP),
@@ -230,9 +231,7 @@ def _far_or_narrow(
     )
 
 
-def _narrow(
-    law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal
-) -> Lowered:
+def _narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal) -> Lowered:
     mirrored = abs(upper_bound) < abs(lower_bound)
     near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
     unit = Decimal(law.std) * (-1 if mirrored else 1)
@@ -264,7 +263,10 @@ def _narrow(
         Regime.NARROW,
         coefficients=tuple(
             _fp32("std", c)
-            for c in (remainder, *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1))
+            for c in (
+                remainder,
+                *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1),
+            )
         ),
         shift=shift,
         a=a,

@@ -46,7 +46,7 @@ def _fill(
 _LIBRARY.impl("fill_", _fill, "CompositeExplicitAutograd")
 
 
-@torch.library.register_fake("fastinit::fill_", lib=_LIBRARY)
+@torch.library.register_fake("fastinit::fill_", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _fill_fake(tensor: Tensor, *_: object) -> None:
     """A fake tensor has no memory to fill."""
 

@@ -72,6 +72,10 @@ def _width_blocks(sizes: Sizes) -> float:
     return float(_width(sizes) / (2 * sizes.need("num_blocks")) ** 0.5)
 
 
+def _symmetric(bound: float) -> Uniform:
+    return Uniform(-bound, bound)
+
+
 # The std of each role under each method; None where OLMo-core has no rule. The columns are those of METHODS.
 #   std: the std that was asked for     width: d_model^-1/2     fan: fan_in^-1/2
 #   ..._blocks: over sqrt(2 num_blocks)     ..._depth: over sqrt(2 (block + 1))
@@ -99,6 +103,9 @@ _STDS: dict[Role, tuple[StdRule | None, ...]] = {
     Role.RECURRENT_OUT:   (_std,   _width_blocks, _std_blocks, _std_depth,  None),
 }  # fmt: skip
 
+# What torch.nn.Linear does by itself, from its number of inputs, under every method.
+TORCH_ROLES = frozenset({Role.TORCH_LINEAR, Role.TORCH_BIAS})
+
 # The same under every method.
 _FIXED: dict[Role, Callable[[Sizes], Law]] = {
     Role.A_LOG: lambda sizes: LogOfUniform(0.0, 16.0),
@@ -107,8 +114,11 @@ _FIXED: dict[Role, Callable[[Sizes], Law]] = {
     Role.SCALE: lambda sizes: Constant(1.0),
     Role.BIAS: lambda sizes: Constant(0.0),
     Role.WIDTH_SCALE: lambda sizes: Constant(1.0 / sqrt(sizes.need("d_model"))),
-    # What torch.nn.Linear does by itself: OLMo-core leaves the shared MLP of its first MoE as it is built.
-    Role.TORCH_LINEAR: lambda sizes: Uniform(-_fan(sizes), _fan(sizes)),
+    # OLMo-core leaves the shared MLP of its first MoE as torch builds it.
+    Role.TORCH_LINEAR: lambda sizes: _symmetric(
+        sqrt(3.0) * (sqrt(2.0 / (1 + sqrt(5.0) ** 2)) / sqrt(sizes.need("fan_in")))
+    ),
+    Role.TORCH_BIAS: lambda sizes: _symmetric(1 / sqrt(sizes.need("fan_in"))),
 }
 
 

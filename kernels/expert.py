@@ -43,11 +43,7 @@ def fill_box(
     column_tile = tile - row_tile * column_tiles
 
     row = row_tile * ROWS + tl.arange(0, ROWS).to(tl.int64)[:, None]
-    first = (
-        first_index
-        + expert.to(tl.uint64) * global_expert_pitch
-        + row.to(tl.uint64) * global_row_pitch
-    )
+    first = first_index + expert.to(tl.uint64) * global_expert_pitch + row.to(tl.uint64) * global_row_pitch
     group_in_row = column_tile * GROUPS + tl.arange(0, GROUPS).to(tl.int64)[None, :]
     group = first // 4 + group_in_row.to(tl.uint64)
     v0, v1, v2, v3 = group_values(

@@ -9,10 +9,10 @@ import torch
 
 os.environ["TRITON_INTERPRET"] = "1"
 
-import triton  # noqa: E402 (the mode is read at import)
+import triton
+from fastinit.kernels.philox import philox_test_entry
 
-from fastinit.backends import triton as backend  # noqa: E402
-from fastinit.kernels.philox import philox_test_entry  # noqa: E402
+from fastinit.backends import triton as backend
 
 assert backend.INTERPRETED
 fill_ = backend.fill_

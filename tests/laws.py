@@ -3,10 +3,10 @@
 import math
 
 import torch
+from strategies import Memory
 
 from fastinit import reference
 from fastinit.fill import Fill
-from strategies import Memory
 
 
 def assert_same_bits(got: torch.Tensor, expected: torch.Tensor) -> None:

@@ -29,6 +29,7 @@ BUDGET = {
     ("normal", "bf16"): 41.0,
 }
 
+
 def counts(arch: str) -> list[dict]:
     """Flat fills of every law, and every layout and dtype at 3 sigma."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

@@ -23,9 +23,9 @@ def test_goldens_are_of_this_stream():
 
 def test_goldens_are_complete():
     """A public fill, a dtype or a regime without a golden is not under the promise."""
-    assert {name for name in fastinit.__all__ if name.endswith("_") and "model" not in name and "__" not in name} == set(
-        goldens.LAWS
-    )
+    assert {
+        name for name in fastinit.__all__ if name.endswith("_") and "model" not in name and "__" not in name
+    } == set(goldens.LAWS)
     assert set(goldens.DTYPES.values()) == set(DTYPES)
     regimes = {lower(LAWS[fill](*law)).regime for fill, laws in goldens.LAWS.items() for law in laws.values()}
     assert regimes == set(Regime)

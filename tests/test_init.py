@@ -10,18 +10,15 @@ import pytest
 import torch
 from hypothesis import given
 from scipy import stats
+from strategies import DTYPES, keys
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastinit
 from fastinit import Key, LocalShard
-from strategies import DTYPES, keys
 
 FILLS = (fastinit.trunc_normal_, fastinit.normal_, fastinit.uniform_)
 KEY = Key(11, 12)
 fills = pytest.mark.parametrize("fill_", FILLS, ids=lambda fill_: fill_.__name__)
-
-
-# ------------------------------------------------------------------------------------------- torch.nn.init's calls
 
 
 @fills
@@ -58,7 +55,7 @@ def test_numbers_may_be_tensors_and_numpy_scalars():
 
 
 @pytest.mark.parametrize(
-    "fill_, law",
+    ("fill_", "law"),
     [
         (lambda t: fastinit.uniform_(t, a=-1.5, b=2.5), stats.uniform(-1.5, 4)),
         (lambda t: fastinit.normal_(t, mean=1.5, std=3.0), stats.norm(1.5, 3)),
@@ -74,7 +71,7 @@ def test_follows_the_law_as_torchs_own_tests_ask(fill_, law, shape):
     assert stats.kstest(values, law.cdf).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("dtype, least", list(zip(DTYPES, (9900, 1500, 5000, 9900), strict=True)), ids=str)
+@pytest.mark.parametrize(("dtype", "least"), list(zip(DTYPES, (9900, 1500, 5000, 9900), strict=True)), ids=str)
 def test_each_dtype_has_many_distinct_values(dtype, least):
     assert len(fastinit.trunc_normal_(torch.empty(10_000, dtype=dtype), key=KEY).unique()) > least
 
@@ -83,9 +80,6 @@ def test_warning_when_the_mean_is_far_from_the_interval():
     with pytest.warns(UserWarning, match=r"mean is more than 2 std from \[a, b\]") as caught:
         fastinit.trunc_normal_(torch.empty(3), mean=5.0, key=KEY)
     assert caught[0].filename == __file__
-
-
-# ------------------------------------------------------------------------------------------- where the key comes from
 
 
 @fills
@@ -107,7 +101,9 @@ def test_two_calls_differ_and_the_seed_reproduces_both(fill_):
 @pytest.mark.parametrize("shape", [(0,), (1,), (1000, 3)])
 def test_generator_moves_on_alike_whatever_the_shard(shape):
     moved, reference = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
-    fastinit.normal_(torch.empty(shape), generator=moved, shard=LocalShard((5000, 3)[: len(shape)], (2,) + (0,) * (len(shape) - 1)))
+    fastinit.normal_(
+        torch.empty(shape), generator=moved, shard=LocalShard((5000, 3)[: len(shape)], (2,) + (0,) * (len(shape) - 1))
+    )
     fastinit.normal_(torch.empty(77), generator=reference)
     assert moved.get_state().tolist() == reference.get_state().tolist()
 
@@ -127,9 +123,6 @@ def test_keys_of_names():
     assert Key.of("a.w", 1) != Key.of("b.w", 1)
     with pytest.raises(ValueError, match="only wrapper parts"):
         Key.of("module._orig_mod")
-
-
-# --------------------------------------------------------------------------------------------------- what is left alone
 
 
 @fills
@@ -170,9 +163,6 @@ def test_a_shard_is_a_slice_of_the_whole():
     assert part.tolist() == whole[3:5, 1:4, 5:9].tolist()
 
 
-# ------------------------------------------------------------------------------------------------------- torch.compile
-
-
 @fills
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.* is deprecated")  # inductor's own, at its import
 def test_compiled_fill_is_the_eager_one(fill_):
@@ -191,8 +181,6 @@ def test_operator_passes_torchs_own_check():
     arguments = (torch.empty(8), "Normal", (0.0, 1.0), 1, -2, (8,), (0,))
     torch.library.opcheck(torch.ops.fastinit.fill_.default, arguments, test_utils=("test_schema", "test_faketensor"))
 
-
-# ----------------------------------------------------------------------------------------------------------- bad inputs
 
 GOOD = dict(trunc=fastinit.trunc_normal_, normal=fastinit.normal_, uniform=fastinit.uniform_)
 BAD = {
@@ -230,7 +218,7 @@ BAD = {
         "normal", 3, dict(key=KEY, shard=LocalShard((4,), (2,))), ValueError,
         r"shard: expected a tensor that fits in global_shape \(4,\) at global_offset \(2,\), got one of shape \(3,\)",
     ),
-    "shard of another rank": ("normal", 3, dict(shard=LocalShard((4, 4), (0, 0))), ValueError, "shard: expected a tensor that fits"),
+    "shard of another rank": ("normal", 3, dict(shard=LocalShard((4, 4), (0, 0))), ValueError, "shard: expected a tensor"),
 }  # fmt: skip
 
 
@@ -248,7 +236,7 @@ def test_bad_input_is_named_and_nothing_is_written(case):
 
 
 @pytest.mark.parametrize(
-    "build, error, message",
+    ("build", "error", "message"),
     [
         (lambda: Key(-1), ValueError, r"seed: expected an int in \[0, 2\*\*64\), got -1"),
         (lambda: Key(0, 2**64), ValueError, "stream: expected an int"),

@@ -1,5 +1,6 @@
 """The Triton kernels under the interpreter = the reference, bit for bit, whatever the place, layout, dtype and law."""
 
+import itertools
 import math
 import random
 
@@ -8,14 +9,14 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from laws import assert_fills_like_reference, assert_same_bits
+from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shards
 
 from fastinit import reference
 from fastinit.fill import Fill
 from fastinit.geometry import LocalShard
 from fastinit.lowering import Regime, lower
 from fastinit.stream import Key
-from laws import assert_fills_like_reference, assert_same_bits
-from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shards
 
 KEY = Key(2**63 + 5, 2**64 - 7)
 
@@ -49,7 +50,7 @@ def test_runs_that_straddle_blocks(size, first):
 
 
 @pytest.mark.parametrize(
-    "shape, permutation, global_shape, global_offset",
+    ("shape", "permutation", "global_shape", "global_offset"),
     [
         ((3, 5, 260), (0, 1, 2), (4, 8, 520), (1, 2, 4)),  # aligned columns of an expert bank
         ((3, 5, 261), (0, 1, 2), (4, 8, 521), (1, 2, 3)),  # and others
@@ -67,7 +68,9 @@ def test_boxes(shape, permutation, global_shape, global_offset, dtype):
     assert_fills_like_reference(interpreted.fill_, memory, dtype, Fill(LAWS["3sigma"], KEY, shard))
 
 
-@pytest.mark.parametrize("units, blocks, programs, tile, width", [(32, 1, 1, 16, 1), (64, 3, 2, 64, 16), (256, 8, 1, 8, 8)])
+@pytest.mark.parametrize(
+    ("units", "blocks", "programs", "tile", "width"), [(32, 1, 1, 16, 1), (64, 3, 2, 64, 16), (256, 8, 1, 8, 8)]
+)
 def test_any_block_size(monkeypatch, units, blocks, programs, tile, width):
     backend = interpreted.backend
     for name, value in dict(UNITS=units, BLOCKS=blocks, PROGRAMS=programs, TILE=tile, WIDTH=width).items():
@@ -92,7 +95,7 @@ def test_chunks_in_any_order_are_the_whole(data, memory, dtype):
     dim = data.draw(st.integers(0, len(shape) - 1)) if data and shape else 0
     cuts = sorted(data.draw(st.sets(st.integers(1, max(1, shape[dim] - 1)), max_size=3))) if data and shape else []
     ends = [0, *(cut for cut in cuts if cut < shape[dim]), shape[dim]] if shape else []
-    pieces = list(zip(ends[:-1], ends[1:], strict=True))
+    pieces = list(itertools.pairwise(ends))
     random.Random(len(cuts)).shuffle(pieces)
     for start, end in pieces:
         offset = tuple(start if d == dim else 0 for d in range(len(shape)))

@@ -3,15 +3,15 @@
 import json
 import math
 
-import pytest
 import prove
+import pytest
 import torch
 from scipy import stats
+from strategies import DTYPES
 
 import fastinit
 from fastinit import Key
 from fastinit.distributions import TruncatedNormal, Uniform
-from strategies import DTYPES
 
 WORDS = 2**18
 SAMPLES = 2**20
@@ -58,7 +58,9 @@ def test_moments_and_quantiles(name):
     assert abs(float(values.mean()) - centre) <= error
     for share in (0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999):
         below = float((values <= float(truth.ppf(share))).double().mean())
-        assert abs(below - share) <= STANDARD_ERRORS * math.sqrt(share * (1 - share) / SAMPLES) + 1e-4 * (name == "[30, 31]")
+        assert abs(below - share) <= STANDARD_ERRORS * math.sqrt(share * (1 - share) / SAMPLES) + 1e-4 * (
+            name == "[30, 31]"
+        )
 
 
 @pytest.mark.filterwarnings("ignore:mean is more than 2 std")  # far tails are meant
@@ -67,12 +69,10 @@ def test_moments_and_quantiles(name):
 def test_no_value_past_a_bound(name, dtype):
     law = prove.LAWS[name]
     a, b = (getattr(law, "a", -math.inf), getattr(law, "b", math.inf))
-    try:
-        values = fastinit.init.fill_(torch.empty(2**16, dtype=dtype), law, key=Key(1)).double()
-    except ValueError as error:
-        assert "expected an interval that holds a value of dtype" in str(error)
-        assert dtype in (torch.bfloat16, torch.float16)
-        return
+    tensor = torch.empty(2**16, dtype=dtype)
+    if name == "[0.5, 0.500001]" and dtype in (torch.bfloat16, torch.float16):
+        b = 0.5  # the one value that these dtypes have there
+    values = fastinit.init.fill_(tensor, law, key=Key(1)).double()
     assert float(values.min()) >= a
     assert float(values.max()) < b if isinstance(law, Uniform) else float(values.max()) <= b
 

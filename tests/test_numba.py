@@ -10,13 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import assert_fills_like_reference, assert_same_bits
+from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shards
 
 from fastinit.backends import numba, reference
 from fastinit.fill import Fill
 from fastinit.geometry import LocalShard
 from fastinit.stream import Key
-from laws import assert_fills_like_reference, assert_same_bits
-from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shards
 
 KEY = Key(2**63 + 5, 2**64 - 7)
 
@@ -52,7 +52,9 @@ def test_transposed_banks(shape, permutation, last):
     assert_fills_like_reference(numba.fill_, memory, torch.float32, Fill(LAWS["3sigma"], KEY, shard))
 
 
-@pytest.mark.parametrize("value", [65503.9, 65519.0, 65520.0, 1e6, 6e-8, 2.9e-8, 3.0e-8, 6.1e-5, 6.2e-5, 1.5e-5, -1e-7, -7e4])
+@pytest.mark.parametrize(
+    "value", [65503.9, 65519.0, 65520.0, 1e6, 6e-8, 2.9e-8, 3.0e-8, 6.1e-5, 6.2e-5, 1.5e-5, -1e-7, -7e4]
+)
 def test_fp16_rounds_as_torch_does(value):
     """Subnormals, the step to infinity, and ties: through a constant law, whose value is rounded in the loop."""
     tensor = torch.empty(5, dtype=torch.float16)

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interpreted import philox_words
+from strategies import keys
 
 from fastinit import reference
 from fastinit.stream import Key
-from strategies import keys
 
 KNOWN = json.loads((Path(__file__).parent / "data" / "philox4x32_kat.json").read_text())["philox4x32"]
 
@@ -58,7 +58,7 @@ def test_reference_broadcasts():
 
 
 @pytest.mark.parametrize(
-    "counter, key", [(torch.zeros(4), torch.zeros(2)), (torch.zeros(3).long(), torch.zeros(2).long())]
+    ("counter", "key"), [(torch.zeros(4), torch.zeros(2)), (torch.zeros(3).long(), torch.zeros(2).long())]
 )
 def test_reference_says_what_it_expects(counter, key):
     with pytest.raises(ValueError, match=r"counter: expected int64 of shape \(\.\.\., 4\)"):

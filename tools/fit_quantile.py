@@ -160,8 +160,22 @@ def render():
     table("LOG_RATIO", f"log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log {error:.1e}", ratio)
     # Each centre is nearer to 0, where the mass is, than to the tail: there the variable is small, and rounds finely.
     for name, comment, lowest, centre, degree, weight in (
-        ("CENTRAL", "bounds within +-3.01 sigma: relative error of the distribution function", -7.5625, -2.5, 6, central_weight),
-        ("WIDE", "both tails, 2**-33 of the mass and more: error of the distribution function", -32.0, -7.0, 12, wide_weight),
+        (
+            "CENTRAL",
+            "bounds within +-3.01 sigma: relative error of the distribution function",
+            -7.5625,
+            -2.5,
+            6,
+            central_weight,
+        ),
+        (
+            "WIDE",
+            "both tails, 2**-33 of the mass and more: error of the distribution function",
+            -32.0,
+            -7.0,
+            12,
+            wide_weight,
+        ),
         ("SKEW", "any interval that reaches within 2 sigma: error relative to the mass", -42.5, -9.0, 16, skew_weight),
     ):
         coefficients, error = fit_quantile(lowest, centre, degree, weight)

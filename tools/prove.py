@@ -92,9 +92,6 @@ class Figures:
         )
 
 
-# --------------------------------------------------------------------------------------------------- the true law, fp64
-
-
 @njit(error_model="numpy")
 def mills_ratio(x):
     """P(Z > x) / density(x) for x >= 0."""
@@ -147,9 +144,6 @@ def kind_of(law: Distribution) -> tuple[int, float, float, float, float]:
     return kind, law.mean, law.std, a, b
 
 
-# -------------------------------------------------------------------------------------------------------- enumeration
-
-
 @njit(nogil=True, error_model="numpy")
 def scan(first, last, stride, law, lowest, highest, low_edge, high_edge, kind, mean, std, a, b):
     """Words first, first + stride, ... below last: the figures, as an array. The edges are the law's own bounds."""
@@ -174,7 +168,7 @@ def scan(first, last, stride, law, lowest, highest, low_edge, high_edge, kind, m
                     step = max(step, density * (np.float64(before) - x - spacing))
                 cost = density * spacing / 2.0
                 # At the ends the spacing inside the bound is lost too.
-                if value == low_edge or value == high_edge:
+                if value in (low_edge, high_edge):
                     cost *= 2.0
                 smallest, largest = min(smallest, x), max(largest, x)
                 worst_rounding = max(worst_rounding, cost)

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import torch
 import triton
+from fastinit.kernels.linear import fill_rows
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastinit.backends import triton as backend
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.geometry import LocalShard
-from fastinit.kernels.linear import fill_rows
 
 LAWS: dict[str, Distribution] = {
     "3sigma": TruncatedNormal(0.0, 0.02, -0.06, 0.06),
@@ -132,7 +132,9 @@ def _width(name: str) -> int:
 
 
 def _target(arch: str) -> GPUTarget:
-    return GPUTarget("hip", arch, 64) if arch.startswith("gfx") else GPUTarget("cuda", int(arch.removeprefix("sm_")), 32)
+    return (
+        GPUTarget("hip", arch, 64) if arch.startswith("gfx") else GPUTarget("cuda", int(arch.removeprefix("sm_")), 32)
+    )
 
 
 def _example(layout: str, dtype: torch.dtype) -> tuple[torch.Tensor, LocalShard]:
@@ -145,7 +147,9 @@ def _example(layout: str, dtype: torch.dtype) -> tuple[torch.Tensor, LocalShard]
     if layout == "rows":
         return torch.empty(16384, 4096, dtype=dtype, device=meta), LocalShard((16384, 16384), (0, 4096))
     if layout == "box":
-        return torch.empty(8, 512, 2048, dtype=dtype, device=meta)[:, :, 1024:], LocalShard((8, 1024, 4096), (0, 512, 0))
+        return torch.empty(8, 512, 2048, dtype=dtype, device=meta)[:, :, 1024:], LocalShard(
+            (8, 1024, 4096), (0, 512, 0)
+        )
     return torch.empty(8, 512, 1024, dtype=dtype, device=meta).mT, LocalShard.whole((8, 1024, 512))
 
 

@@ -51,7 +51,7 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
 
 def _fill_box(memory: Any, axes: list[Axis], first: int, words: tuple[Any, ...], law: tuple[Any, ...]) -> None:
     sizes, strides, global_strides = (tuple(np.int64(n) for n in part) for part in zip(*axes, strict=True))
-    height = TRANSPOSED_ROWS if axes[2].stride != 1 and 1 < axes[1].size and axes[1].stride < axes[2].stride else 1
+    height = TRANSPOSED_ROWS if axes[2].stride != 1 and axes[1].size > 1 and axes[1].stride < axes[2].stride else 1
     across, down = -(-(axes[2].size + 3) // WIDTH), -(-axes[1].size // height)
     tiles = axes[0].size * down * across
 
@@ -105,7 +105,11 @@ def _key_words(seed: int, stream: int) -> tuple[Any, ...]:
     """The ten round keys, and the stream's two words."""
     low, high = seed & 0xFFFFFFFF, seed >> 32
     keys = [((low + k * 0x9E3779B9) % 2**32, (high + k * 0xBB67AE85) % 2**32) for k in range(10)]
-    return tuple(np.uint32(word) for pair in keys for word in pair), np.uint32(stream & 0xFFFFFFFF), np.uint32(stream >> 32)
+    return (
+        tuple(np.uint32(word) for pair in keys for word in pair),
+        np.uint32(stream & 0xFFFFFFFF),
+        np.uint32(stream >> 32),
+    )
 
 
 # Our own threads, as numba's are not safe here: its workqueue layer forbids calls from two Python threads at once, and

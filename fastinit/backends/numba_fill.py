@@ -16,7 +16,7 @@ M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 
 
 @njit(inline="always")
-def fill_groups(buffer, groups, first_group, keys, stream_low, stream_high, law, lowest, highest):  # type: ignore[no-untyped-def]
+def fill_groups(buffer, groups, first_group, keys, stream_low, stream_high, law, lowest, highest):
     """The elements of consecutive groups of four, from the beginning of the buffer on."""
     element = buffer[0]
     for k in range(groups):
@@ -38,10 +38,10 @@ def fill_groups(buffer, groups, first_group, keys, stream_low, stream_high, law,
         buffer[4 * k + 3] = rounded(min(max(v3, lowest), highest), element)
 
 
-def _compiled(sources: int):  # type: ignore[no-untyped-def]
+def _compiled(sources: int):
     """``fill_tiles``. numba caches it by this file and by what it closes over; so it closes over the other files."""
 
-    def fill_tiles(  # type: ignore[no-untyped-def]
+    def fill_tiles(
         memory, tiles, buffer,  # 1-D memory from the first element on; (first, last) tile; (rows, elements) scratch
         sizes, strides, global_strides, first_index,  # of the box: experts, rows, columns
         keys, stream_low, stream_high,  # the ten round keys, two words each; uint32

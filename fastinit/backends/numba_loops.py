@@ -68,22 +68,21 @@ class Narrow(NamedTuple):
     coefficients: Coefficients
 
 
-# ------------------------------------------------------------------------------------------------------- operations
-
-
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """fp32 x * y + z, rounded once."""
-    return types.float32(types.float32, types.float32, types.float32), lambda context, builder, _, args: builder.fma(*args)
+    return types.float32(types.float32, types.float32, types.float32), lambda context, builder, _, args: builder.fma(
+        *args
+    )
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def as_bits(typing: Any, x: Any) -> Any:
     """The bits of an fp32 value as int32."""
     return types.int32(types.float32), lambda context, builder, _, args: builder.bitcast(args[0], ir.IntType(32))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def as_float(typing: Any, bits: Any) -> Any:
     """The fp32 value of int32 bits."""
     return types.float32(types.int32), lambda context, builder, _, args: builder.bitcast(args[0], ir.FloatType())
@@ -97,13 +96,13 @@ STEP, HALF_STEP = f32(2.0**-31), f32(2.0**-32)
 LAST, FIRST = np.int32(0x7FFFFFFF), np.int32(-(2**31))
 
 
-def polynomial(t, coefficients):  # type: ignore[no-untyped-def]
+def polynomial(t, coefficients):
     """Horner's scheme."""
     raise NotImplementedError  # compiled code calls the overload
 
 
-@overload(polynomial)  # type: ignore[untyped-decorator]
-def _polynomial(t, coefficients):  # type: ignore[no-untyped-def]
+@overload(polynomial)
+def _polynomial(t, coefficients):
     # Written out: LLVM does not unroll a loop over the longer tuples, and then vectorises nothing around it.
     degree = len(coefficients) - 1
     value = f"fma(t, coefficients[{degree}], coefficients[{degree - 1}])"
@@ -115,14 +114,14 @@ def _polynomial(t, coefficients):  # type: ignore[no-untyped-def]
 
 
 @njit
-def raw_log2(y, origin):  # type: ignore[no-untyped-def]
+def raw_log2(y, origin):
     bits = as_bits(y)
     mantissa = as_float(bits | BELOW_ONE)  # as y <= 1, all ones but the sign and the mantissa
     return fma(mantissa, polynomial(mantissa, BUMP), fma(f32(bits), LINE, origin))
 
 
 @njit
-def log2(y, origin):  # type: ignore[no-untyped-def]
+def log2(y, origin):
     bits = as_bits(y)
     exponent = np.int32((bits - THREE_QUARTERS) >> EXPONENT)
     fraction = as_float(np.int32(bits - np.int32(exponent << EXPONENT))) - ONE
@@ -130,51 +129,48 @@ def log2(y, origin):  # type: ignore[no-untyped-def]
 
 
 @njit
-def end_distance(r, right):  # type: ignore[no-untyped-def]
+def end_distance(r, right):
     return np.uint32(r ^ (LAST if right else FIRST))
 
 
 @njit
-def from_tail(tail, negative, t, law):  # type: ignore[no-untyped-def]
+def from_tail(tail, negative, t, law):
     x = fma(tail, f32(-2) * law.gain, law.gain)
     x = as_float(np.int32(as_bits(x) ^ (FIRST if negative else np.int32(0))))
     return fma(x, polynomial(t, law.coefficients), law.shift)
 
 
-# ----------------------------------------------------------------------------------------------------------- regimes
-
-
-def constant(r, law):  # type: ignore[no-untyped-def]
+def constant(r, law):
     return law.shift
 
 
-def uniform(r, law):  # type: ignore[no-untyped-def]
+def uniform(r, law):
     return fma(f32(np.uint32(r ^ FIRST)), law.scale, law.offset)
 
 
-def central(r, law):  # type: ignore[no-untyped-def]
+def central(r, law):
     x = fma(f32(r), law.scale, law.offset)
     t = raw_log2(fma(-x, x, ONE), law.origin)
     return fma(x, polynomial(t, law.coefficients), law.shift)
 
 
-def wide(r, law):  # type: ignore[no-untyped-def]
+def wide(r, law):
     tail = fma(f32(np.int32(r ^ np.int32(r >> np.int32(31)) ^ LAST)), law.scale, law.offset)
     return from_tail(tail, r < 0, raw_log2(fma(-tail, tail, tail), law.origin), law)
 
 
-def skew(r, law):  # type: ignore[no-untyped-def]
+def skew(r, law):
     right = np.int64(r) >= law.split
     tail = fma(f32(end_distance(r, right)), law.scale, law.offset_right if right else law.offset)
     return from_tail(tail, not right, log2(fma(-tail, tail, tail), law.origin), law)
 
 
-def far(r, law):  # type: ignore[no-untyped-def]
+def far(r, law):
     v = fma(f32(end_distance(r, np.int64(r) >= law.split)), law.scale, law.offset)
     return polynomial(log2(v, law.origin), law.coefficients) + law.shift
 
 
-def narrow(r, law):  # type: ignore[no-untyped-def]
+def narrow(r, law):
     return polynomial(fma(f32(r), STEP, HALF_STEP), law.coefficients) + law.shift
 
 
@@ -183,30 +179,27 @@ _REGIMES = {
 }  # fmt: skip
 
 
-def value_of(r, law):  # type: ignore[no-untyped-def]
+def value_of(r, law):
     """The fp32 value of a word, read as a signed integer, before the bounds."""
     raise NotImplementedError  # compiled code calls the overload
 
 
-@overload(value_of)  # type: ignore[untyped-decorator]
-def _value_of(r, law):  # type: ignore[no-untyped-def]
+@overload(value_of)
+def _value_of(r, law):
     return _REGIMES[law.instance_class]
 
 
-# ---------------------------------------------------------------------------------------------------------- rounding
-
-
-def rounded(value, element):  # type: ignore[no-untyped-def]
+def rounded(value, element):
     """The value as an element of the tensor's memory; int16 stands for bf16 and uint16 for fp16."""
     raise NotImplementedError  # compiled code calls the overload
 
 
-def to_bfloat16(value, element):  # type: ignore[no-untyped-def]
+def to_bfloat16(value, element):
     bits = np.uint32(as_bits(value))
     return np.int16(np.uint32(bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
-def to_float16(value, element):  # type: ignore[no-untyped-def]
+def to_float16(value, element):
     bits = np.uint32(as_bits(value))
     sign = (bits >> np.uint32(16)) & np.uint32(0x8000)
     size = bits & np.uint32(0x7FFFFFFF)
@@ -219,11 +212,11 @@ def to_float16(value, element):  # type: ignore[no-untyped-def]
     return np.uint16((finite if size < np.uint32(0x477FF000) else np.uint32(0x7C00)) | sign)
 
 
-def to_float32(value, element):  # type: ignore[no-untyped-def]
+def to_float32(value, element):
     return value
 
 
-def to_float64(value, element):  # type: ignore[no-untyped-def]
+def to_float64(value, element):
     return np.float64(value)
 
 
@@ -232,6 +225,6 @@ _ROUNDINGS = {
 }  # fmt: skip
 
 
-@overload(rounded)  # type: ignore[untyped-decorator]
-def _rounded(value, element):  # type: ignore[no-untyped-def]
+@overload(rounded)
+def _rounded(value, element):
     return _ROUNDINGS[element]
