@@ -1,6 +1,7 @@
 """Small models of the real OLMo-core, one of each kind that can be built on a CPU."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -13,7 +14,7 @@ from olmo_core.nn.attention import AttentionBackendName, GateConfig, GateGranula
 from olmo_core.nn.moe.moe import LatentMoEConfig
 from olmo_core.nn.moe.v2.gpt_oss import build_debug_gpt_oss_20b_config
 from olmo_core.nn.moe.v2.nemotron import build_debug_nemotron3_nano_config
-from olmo_core.nn.moe.v2.qwen import build_debug_qwen3_moe_config
+from olmo_core.nn.moe.v2.qwen import build_debug_qwen3_moe_config, build_qwen3_moe_config
 from olmo_core.nn.transformer import InitMethod, TransformerConfig
 from torch import nn
 
@@ -66,6 +67,24 @@ def recurrent_moe_v2() -> Any:
     return build_debug_qwen3_moe_config(**sizes, **hidden, attention_backend=AttentionBackendName.torch)
 
 
+def shared_moe_v2() -> Any:
+    """Shared experts with a router of their own, and routed experts in a narrower, latent space."""
+    sizes = dict(vocab_size=48, n_layers=2, d_model=32, num_experts=4, shared_expert_intermediate_size=24)
+    attention = dict(num_attention_heads=4, num_key_value_heads=2, attention_head_dim=8, attention_rotary_dim=4)
+    config = build_qwen3_moe_config(
+        **sizes,
+        **attention,
+        moe_intermediate_size=20,
+        layer_types=["full_attention"],
+        attention_backend=AttentionBackendName.torch,
+    )
+    block = config.block
+    block.latent_moe = LatentMoEConfig(latent_dim=16, bias=True)
+    block.routed_experts.d_model = 16
+    block.shared_experts.num_experts = block.shared_experts_router.num_experts = 2
+    return config
+
+
 def nemotron() -> Any:
     """Mamba2 and experts in place of attention: blocks that only OLMo-core knows the rules of."""
     return build_debug_nemotron3_nano_config(vocab_size=48, d_model=64, dtype=DType.float32)
@@ -73,7 +92,7 @@ def nemotron() -> Any:
 
 MODELS: dict[str, Callable[[], Any]] = {
     function.__name__: function
-    for function in (dense, moe, latent_moe, tied, normalized, moe_v2, recurrent_moe_v2, nemotron)
+    for function in (dense, moe, latent_moe, tied, normalized, moe_v2, recurrent_moe_v2, shared_moe_v2, nemotron)
 }
 
 
@@ -82,7 +101,8 @@ def build(config: Any, method: str | None = None, seed: int = 0, device: str = "
     if method is not None:
         config.init_method = InitMethod(method)
     config.init_seed = seed
-    with linear_attention():
+    with linear_attention(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Grouped GEMM not available")  # it is faster with a kernel that is not needed
         model = config.build(init_device=device)
     for parameter in model.parameters():
         parameter.data.fill_(float("nan"))
@@ -105,6 +125,9 @@ def linear_attention() -> Iterator[None]:
     """As if flash-linear-attention were installed, whose kernels need a GPU."""
     fla, modules = ModuleType("fla"), ModuleType("fla.modules")
     modules.FusedRMSNormGated = FusedRMSNormGated  # type: ignore[attr-defined]
-    with mock.patch.dict(sys.modules, {"fla": fla, "fla.modules": modules}):
-        with mock.patch.object(recurrent, "has_fla", lambda: True), mock.patch.object(kda, "has_fla", lambda: True):
-            yield
+    with (
+        mock.patch.dict(sys.modules, {"fla": fla, "fla.modules": modules}),
+        mock.patch.object(recurrent, "has_fla", return_value=True),
+        mock.patch.object(kda, "has_fla", return_value=True),
+    ):
+        yield

@@ -34,6 +34,9 @@ LAWS = {
     "narrow": TruncatedNormal(0.0, 1.0, 0.5, 0.75),
     "uniform": Uniform(-0.1, 0.1),
     "constant": TruncatedNormal(3.0, 0.0, -1.0, 1.0),
+    "two values of bf16": TruncatedNormal(0.0, 1.0, 1.001, 1.02),  # so that many are rounded past a bound, and kept
+    "tie of bf16": TruncatedNormal(1.01171875, 0.0, -5.0, 5.0),  # 1 + 3 / 256: up to the even neighbour
+    "tie of fp16": TruncatedNormal(1.00048828125, 0.0, -5.0, 5.0),  # 1 + 1 / 2048: down to it
 }
 
 laws = st.sampled_from(list(LAWS.values()))

@@ -88,7 +88,8 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
     row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
     vector = 8 if dtype.itemsize == 2 else 4
     units = UNITS if lower(law).regime in _LIGHT else UNITS // 2
-    while units > 32 and units * vector > column.size:
+    # A flat fill has one block size, so that no size makes a kernel of its own; rows may be short and many.
+    while len(axes) == 2 and units > 32 and units * vector > column.size:
         units //= 2
     size = units * vector
     # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.

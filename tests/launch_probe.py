@@ -1,0 +1,93 @@
+"""Run by test_launches.py in a process of its own: real compilation for sm_90, with a driver that launches nothing.
+
+Prints one JSON object: how many kernels were compiled for which change of the arguments.
+"""
+
+import json
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+import fastinit
+from fastinit import Key, LocalShard, op
+from fastinit.backends import triton as backend
+
+
+class Launcher:
+    """Takes a launch, and does nothing."""
+
+    def __init__(self, *arguments, **options):
+        pass
+
+    def __call__(self, *arguments, **options):
+        pass
+
+
+class Driver:
+    """What triton.runtime.driver.active is asked for, in Triton 3.6 to 3.8."""
+
+    class utils:  # noqa: N801 (the driver's own name)
+        @staticmethod
+        def load_binary(*arguments):
+            return 0, 0, 32, 0, 1024
+
+        @staticmethod
+        def get_device_properties(device):
+            return {"max_shared_mem": 2**17}
+
+    launcher_cls = Launcher
+
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device=None):
+        return 0
+
+    def get_active_torch_device(self):
+        return torch.device("cpu")
+
+
+def kernels() -> int:
+    """Compiled so far."""
+    caches = [kernel.device_caches[0][0] for kernel in (backend.fill_rows, backend.fill_box)]
+    return sum(map(len, caches))
+
+
+def fills(shape, seeds=(1,), stds=(0.02,), shards=(None,), dtype=torch.float32):
+    """Fill a tensor under every combination."""
+    tensor = torch.empty(shape, dtype=dtype)
+    for seed in seeds:
+        for std in stds:
+            for shard in shards:
+                fastinit.trunc_normal_(tensor, std=std, a=-3 * std, b=3 * std, key=Key(seed, seed // 3), shard=shard)
+
+
+def main() -> None:
+    driver.set_active(Driver())
+    op.backend_for = lambda device_type: backend
+    assert isinstance(backend.fill_rows, triton.JITFunction)
+    counts = {}
+    fills(4096)
+    counts["first"] = kernels()
+    fills(4096, seeds=(0, 1, 2, 16, 2**31 - 1, 2**31, 2**32, 2**63, 2**64 - 1))
+    counts["seeds"] = kernels()
+    fills(4096, stds=(1.0, 0.02, 0.5, 16.0, 1e-3, 1e4))
+    counts["stds"] = kernels()
+    for size in (8, 16, 4096, 4104, 2**20, 2**20 + 16, 2**24):
+        fills(size)
+    counts["sizes"] = kernels()
+    fills(4096, shards=[LocalShard((2**40,), (offset,)) for offset in (0, 8, 16, 2**31, 2**32, 2**36 + 8)])
+    counts["offsets"] = kernels()
+    fills(4097)
+    fills(4095, shards=[LocalShard((2**40,), (offset,)) for offset in (0, 1, 3, 2**31 + 1)])
+    counts["odd sizes and offsets"] = kernels()
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What compiles a kernel anew, with a driver that compiles for sm_90 and launches nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROBE = Path(__file__).parent / "launch_probe.py"
+
+
+def test_no_new_seed_offset_size_or_std_recompiles(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    result = subprocess.run(
+        [sys.executable, str(PROBE)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == {
+        "first": 1,
+        "seeds": 1,
+        "stds": 1,
+        "sizes": 1,
+        "offsets": 1,
+        "odd sizes and offsets": 2,  # stores of single elements, where a run begins or ends within a vector
+    }
