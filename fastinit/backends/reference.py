@@ -87,9 +87,11 @@ def fma(x: Tensor, y: Tensor | float, z: Tensor | float) -> Tensor:
     else:
         total = (x * y).add_(addend)
     rounded = total.float()
-    at_midpoint = (total.view(torch.int64) & 0x1FFFFFFF) == 0x10000000
-    if bool(at_midpoint.any()) or float(rounded.abs().amin()) < 2.0**-126:
-        rounded = _round_to_odd(x * y, addend, total).float()
+    off_midpoint = (total.view(torch.int64) & 0x1FFFFFFF).bitwise_xor_(0x10000000)
+    if off_midpoint.count_nonzero() < total.numel() or rounded.abs().amin() < 2.0**-126:
+        at = ((off_midpoint == 0) | (rounded.abs() < 2.0**-126)).nonzero(as_tuple=True)
+        product = (x * y).expand_as(total)[at]
+        rounded[at] = _round_to_odd(product, addend.expand_as(total)[at], total[at]).float()
     return rounded.double()
 
 
