@@ -1,18 +1,10 @@
-"""The Triton kernels on a CPU: imported in interpreter mode, which must be chosen before triton is imported.
-
-Other tests of the same process compile kernels; they do so in a process of their own (tests/test_compiled.py).
-"""
-
-import os
+"""The Triton kernels on a CPU, under the interpreter that conftest.py has chosen."""
 
 import torch
-
-os.environ["TRITON_INTERPRET"] = "1"
-
 import triton
-from fastinit.kernels.philox import philox_test_entry
 
 from fastinit.backends import triton as backend
+from fastinit.kernels.philox import philox_test_entry
 
 assert backend.INTERPRETED
 fill_ = backend.fill_

@@ -28,7 +28,7 @@ class Launcher:
 class Driver:
     """What triton.runtime.driver.active is asked for, in Triton 3.6 to 3.8."""
 
-    class utils:  # noqa: N801 (the driver's own name)
+    class utils:
         @staticmethod
         def load_binary(*arguments):
             return 0, 0, 32, 0, 1024

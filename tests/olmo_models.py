@@ -90,9 +90,16 @@ def nemotron() -> Any:
     return build_debug_nemotron3_nano_config(vocab_size=48, d_model=64, dtype=DType.float32)
 
 
+def kimi() -> TransformerConfig:
+    """Kimi's delta attention, whose rules only OLMo-core knows."""
+    config = TransformerConfig.llama_like(**SIZES)
+    config.block.sequence_mixer = kda.KimiDeltaAttentionConfig(n_heads=4, dtype=DType.float32)
+    return config
+
+
 MODELS: dict[str, Callable[[], Any]] = {
     function.__name__: function
-    for function in (dense, moe, latent_moe, tied, normalized, moe_v2, recurrent_moe_v2, shared_moe_v2, nemotron)
+    for function in (dense, moe, latent_moe, tied, normalized, moe_v2, recurrent_moe_v2, shared_moe_v2, nemotron, kimi)
 }
 
 

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import torch
 import triton
-from fastinit.kernels.linear import fill_rows
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastinit.backends import triton as backend
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.geometry import LocalShard
+from fastinit.kernels.linear import fill_rows
 
 LAWS: dict[str, Distribution] = {
     "3sigma": TruncatedNormal(0.0, 0.02, -0.06, 0.06),

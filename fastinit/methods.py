@@ -1,0 +1,227 @@
+"""InitMethod and init_linear: the calls of OLMo-core's transformer/init.py, on any modules with the same attributes."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from fastinit import dtensor
+from fastinit.generator import default_generator, draw_key
+from fastinit.geometry import LocalShard
+from fastinit.init import fill_
+from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
+from fastinit.roles import Role
+from fastinit.rules import Sizes, law_of, truncated
+from fastinit.stream import Key
+from fastinit.walk import experts_shard
+
+
+def init_linear(m: Any, *, std: float = 0.02, generator: Generator | None = None) -> None:
+    """Fill a Linear's or Conv1d's weight with a normal truncated at 3 std, and its bias with zeros.
+
+    >>> init_linear(torch.nn.Linear(1024, 4096), std=0.02)
+    """
+    fill_(m.weight, truncated(std), generator=generator)
+    _zero(m.bias)
+
+
+class InitMethod(str, Enum):
+    """The initialisation schemes of OLMo-core; rules.py has them as one table.
+
+    >>> InitMethod.llama.init_feed_forward(m, d_model=1024, block_idx=0, num_blocks=16, std=0.02, generator=g)
+
+    ``init_model_`` fills a whole model by the names of its parameters instead, and needs no generator.
+    """
+
+    normal = "normal"
+    """Everything truncated at 3 std, with one std."""
+
+    normalized = "normalized"
+    """nGPT: std ``d_model ** -0.5``, the outputs of attention and feed-forward smaller by the number of blocks."""
+
+    llama = "llama"
+    """Outputs smaller by the number of blocks."""
+
+    llama_depth = "llama_depth"
+    """Outputs smaller by the depth of their block."""
+
+    fan_in = "fan_in"
+    """Each matrix by its own number of inputs."""
+
+    def __str__(self) -> str:
+        return self.value
+
+    def init_embeddings(
+        self,
+        m: Any,
+        *,
+        d_model: int,
+        embed_scale: float | None = None,
+        std: float = 0.02,
+        generator: Generator | None = None,
+    ) -> None:
+        """Fill ``m.weight``."""
+        sizes = Sizes(std=std, d_model=d_model, embed_scale=embed_scale)
+        fill_law_(m.weight, law_of(self, Role.EMBEDDING, sizes), generator=generator)
+
+    def init_final_w_out(self, m: Any, *, d_model: int, std: float = 0.02, generator: Generator | None = None) -> None:
+        """Fill ``m.weight``, and ``m.bias`` with zeros."""
+        self._linears([(m, Role.FINAL_OUTPUT)], Sizes(std=std, d_model=d_model), generator)
+
+    def init_attention(
+        self,
+        m: Any,
+        *,
+        d_model: int,
+        block_idx: int,
+        num_blocks: int,
+        std: float = 0.02,
+        generator: Generator | None = None,
+    ) -> None:
+        """Call ``m.init_weights`` with these arguments and ``init_method=self``: a sequence mixer knows its weights."""
+        m.init_weights(
+            init_method=self,
+            d_model=d_model,
+            block_idx=block_idx,
+            num_blocks=num_blocks,
+            std=std,
+            generator=generator,
+        )
+
+    def init_feed_forward(
+        self,
+        m: Any,
+        *,
+        d_model: int,
+        block_idx: int,
+        num_blocks: int,
+        std: float = 0.02,
+        generator: Generator | None = None,
+    ) -> None:
+        """Fill the linear layers ``m.w1``, ``m.w3`` and ``m.w2``."""
+        sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
+        linears = [(m.w1, Role.FEED_FORWARD_W1), (m.w3, Role.FEED_FORWARD_W3), (m.w2, Role.FEED_FORWARD_W2)]
+        self._linears(linears, sizes, generator)
+
+    def init_feed_forward_moe(
+        self,
+        m: Any,
+        *,
+        d_model: int,
+        block_idx: int,
+        num_blocks: int,
+        std: float = 0.02,
+        generator: Generator | None = None,
+    ) -> None:
+        """Fill ``m.router.weight``, the latent projections, if any, and the banks ``m.experts.mlp.w1``, ``w2``, ``w3``.
+
+        A bank's number of inputs is ``m.experts.mlp.d_model`` or ``.hidden_size``, however it is laid out and sharded.
+        """
+        sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
+        mlp = m.experts.mlp
+        self._weight(m.router.weight, Role.ROUTER, sizes, m.router.d_model, generator)
+        self._latent(m, sizes, generator)
+        self._weight(mlp.w1, Role.EXPERT_W1, sizes, mlp.d_model, generator)
+        self._weight(mlp.w2, Role.EXPERT_W2, sizes, mlp.hidden_size, generator)
+        self._weight(mlp.w3, Role.EXPERT_W3, sizes, mlp.d_model, generator)
+
+    def init_moe_v2(
+        self,
+        b: Any,
+        *,
+        d_model: int,
+        block_idx: int,
+        num_blocks: int,
+        std: float = 0.02,
+        generator: Generator | None = None,
+        ep_generator: Generator | None = None,
+    ) -> None:
+        """Fill the routers, latent projections, routed and shared experts of a block, as far as it has them.
+
+        Routed experts may be this rank's part of the bank, as plain tensors (see :func:`experts_shard`): then one
+        ``generator``, the same on all ranks, gives all ranks' experts. ``ep_generator`` is used when it comes alone.
+        """
+        sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
+        shared, routed = b.shared_experts, b.routed_experts
+        for router, role in ((b.shared_experts_router, Role.SHARED_ROUTER), (b.routed_experts_router, Role.ROUTER)):
+            if router:
+                self._weight(router.weight, role, sizes, router.d_model, generator)
+                _zero(router.bias)
+        self._latent(b, sizes, generator)
+        if routed:
+            source = generator if generator is not None else ep_generator
+            for weight, role, inputs in (
+                (routed.w_up_gate, Role.EXPERT_UP_GATE, routed.d_model),
+                (routed.w_down, Role.EXPERT_W2, routed.hidden_size),
+            ):
+                self._weight(weight, role, sizes, inputs, source, experts_shard(routed, weight))
+            _zero(routed.b_up_gate, routed.b_down)
+        if shared:
+            self._weight(shared.w_up_gate, Role.SHARED_EXPERT, sizes, shared.d_model, generator)
+            self._weight(shared.w_down, Role.SHARED_EXPERT, sizes, shared.hidden_size, generator)
+
+    def _latent(self, m: Any, sizes: Sizes, generator: Generator | None) -> None:
+        projections = (getattr(m, "latent_down_proj", None), getattr(m, "latent_up_proj", None))
+        self._linears([(linear, Role.LATENT) for linear in projections if linear is not None], sizes, generator)
+
+    def _linears(self, linears: Iterable[tuple[Any, Role]], sizes: Sizes, generator: Generator | None) -> None:
+        for m, role in linears:
+            self._weight(m.weight, role, sizes, m.in_features, generator)
+            _zero(m.bias)
+
+    def _weight(
+        self,
+        weight: Tensor,
+        role: Role,
+        sizes: Sizes,
+        inputs: int,
+        generator: Generator | None,
+        shard: LocalShard | None = None,
+    ) -> None:
+        fill_law_(weight, law_of(self, role, replace(sizes, fan_in=inputs)), generator=generator, shard=shard)
+
+
+def fill_law_(
+    tensor: Tensor,
+    law: Law | None,
+    *,
+    generator: Generator | None = None,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor, in place, from any law of laws.py; with None leave it as it is.
+
+    >>> fill_law_(torch.empty(16), LogOfUniform(0.0, 16.0), key=Key.of("blocks.0.attention.A_log", seed=0))
+    """
+    if law is None:
+        return tensor
+    if isinstance(law, Constant):
+        with torch.no_grad():
+            return tensor.fill_(law.value)
+    if isinstance(law, (LogOfUniform, InverseSoftplusOfLogUniform)):
+        return _fill_transformed_(tensor, law, key or draw_key(generator or default_generator(tensor.device)), shard)
+    return fill_(tensor, law, generator=generator, key=key, shard=shard)
+
+
+def _fill_transformed_(tensor: Tensor, law: Transformed, key: Key, shard: LocalShard | None) -> Tensor:
+    """Element by element in fp64: torch's log and exp differ in the last bit between devices and vector lanes."""
+    if dtensor.is_dtensor(tensor):
+        boxes = dtensor.local_fills(tensor)
+    else:
+        boxes = [] if tensor.is_meta else [(tensor, shard or LocalShard.whole(tuple(tensor.shape)))]
+    for view, box in boxes:
+        source = fill_(torch.empty(view.shape, dtype=torch.float32, device="cpu"), law.source, key=key, shard=box)
+        values = [law.transform(value) for value in source.flatten().tolist()]
+        with torch.no_grad():
+            view.copy_(torch.tensor(values, dtype=torch.float32, device="cpu").view(view.shape))
+    return tensor
+
+
+def _zero(*biases: Tensor | None) -> None:
+    with torch.no_grad():
+        for bias in biases:
+            if bias is not None:
+                bias.zero_()

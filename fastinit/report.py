@@ -1,0 +1,138 @@
+"""What init_model_ did and what verify_model_ found: one row a parameter, as a table and as JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastinit.geometry import Shape
+from fastinit.laws import Constant, Law
+from fastinit.stream import Key
+from fastinit.version import STREAM_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One parameter: what it is, what it is filled with, and which part of it this rank holds."""
+
+    name: str
+    tied: tuple[str, ...]
+    role: str
+    law: Law | None
+    key: Key
+    dtype: str
+    global_shape: Shape
+    local_shape: Shape
+    placements: str
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table."""
+        local = "" if self.local_shape == self.global_shape else shape_text(self.local_shape)
+        shapes = (shape_text(self.global_shape), local, self.placements)
+        return (self.name, self.role, law_text(self.law), f"{self.key.stream:016x}", self.dtype, *shapes)
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as JSON has it."""
+        law = None if self.law is None else {"name": type(self.law).__name__, **asdict(self.law)}
+        return {**asdict(self), "law": law}
+
+
+_HEADER = ("parameter", "role", "law", "stream", "dtype", "shape", "local", "placements")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a model was filled with.
+
+    >>> print(init_model_(model, "llama", seed=0))
+    parameter                   role               law                   stream            dtype     shape      ...
+    embeddings.weight           embedding          normal, std 1         6bf1c5a9b8d0c6a4  bfloat16  50304x2048
+    """
+
+    method: str
+    seed: int
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        return table(_HEADER, [row.cells() for row in self.rows])
+
+    def __getitem__(self, name: str) -> Row:
+        return next(row for row in self.rows if name in (row.name, *row.tied))
+
+    def to_json(self) -> str:
+        """Everything, with the version of the stream contract, as indented JSON."""
+        content = {"stream_version": STREAM_VERSION, "method": str(self.method), "seed": self.seed}
+        return json.dumps({**content, "parameters": [row.as_json() for row in self.rows]}, indent=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One parameter, compared with its regenerated values; ``first`` is the index of the first that differs."""
+
+    name: str
+    elements: int
+    differing: int
+    first: Shape | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Which parameters hold other bits than the seed gives, in the part that this rank has. True when none does."""
+
+    rows: tuple[Checked, ...]
+
+    def __bool__(self) -> bool:
+        return not self.different
+
+    @property
+    def different(self) -> tuple[Checked, ...]:
+        """The rows of parameters that differ."""
+        return tuple(row for row in self.rows if row.differing)
+
+    def __str__(self) -> str:
+        elements = sum(row.elements for row in self.rows)
+        if self:
+            return f"all bits of {elements:,} elements in {len(self.rows)} parameters are those of the seed"
+        return "\n".join(
+            f"{row.name}: {row.differing:,} of {row.elements:,} elements differ, the first at {list(row.first or ())}"
+            for row in self.different
+        )
+
+    def to_json(self) -> str:
+        """Every row, as indented JSON."""
+        return json.dumps(
+            {"stream_version": STREAM_VERSION, "parameters": [asdict(row) for row in self.rows]}, indent=1
+        )
+
+
+def shape_text(shape: Shape) -> str:
+    """The shape for people.
+
+    >>> shape_text((64, 2048, 1024))
+    '64x2048x1024'
+    """
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def law_text(law: Law | None) -> str:
+    """The law for people.
+
+    >>> law_text(TruncatedNormal(0.0, 0.02, -0.06, 0.06))
+    'normal in [-0.06, 0.06], std 0.02'
+    """
+    if law is None:
+        return "untouched"
+    if isinstance(law, Constant):
+        return f"constant {law.value:g}"
+    name = type(law).__name__
+    words = {"TruncatedNormal": "normal", "Normal": "normal", "Uniform": "uniform", "LogOfUniform": "log of a uniform"}
+    interval = f" in [{law.a:.6g}, {law.b:.6g}]" if hasattr(law, "a") and hasattr(law, "b") else ""
+    std = f", std {law.std:.6g}" if hasattr(law, "std") else ""
+    return words.get(name, "log-uniform time step") + interval + std
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The rows under the header, in columns; a column without any text is left out."""
+    kept = [column for column in zip(header, *rows, strict=True) if not rows or any(column[1:])]
+    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in kept]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
