@@ -1,4 +1,4 @@
-"""The command line: ``python -m fastinit init PRESET`` and ``python -m fastinit doctor``."""
+"""The command line: ``python -m fastinit init``, ``verify``, ``plan`` and ``doctor``."""
 
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
@@ -28,11 +28,7 @@ def parser() -> ArgumentParser:
         formatter_class=RawDescriptionHelpFormatter,
     )
     init.add_argument("preset", metavar="PRESET", choices=presets(), help="one of those below")
-    init.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
-    init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
-    init.add_argument(
-        "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
-    )
+    _add_scheme(init)
     init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
     init.add_argument(
         "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
@@ -44,12 +40,43 @@ def parser() -> ArgumentParser:
     )
     init.add_argument("--no-digest", dest="digest", action="store_false", help="do not hash the weights")
 
+    init.add_argument(
+        "--out", metavar="DIR", help="write a checkpoint of all layers to this new folder, a tensor at a time"
+    )
+
+    verify = commands.add_parser(
+        "verify",
+        help="is a checkpoint that --out wrote what its metadata says?",
+        description="Regenerate every tensor of a checkpoint from its metadata alone, and compare the bits.",
+    )
+    verify.add_argument("directory", metavar="DIR", help="what --out was given")
+
+    plan = commands.add_parser(
+        "plan",
+        help="the rule of each parameter, without filling it",
+        description="Print what each parameter would be filled with.",
+    )
+    plan.add_argument("preset", metavar="PRESET", nargs="?", choices=presets(), help="as for init")
+    plan.add_argument(
+        "--model", metavar="MODULE:FUNCTION", help="a function that builds any model, instead of a preset"
+    )
+    _add_scheme(plan)
+
     commands.add_parser(
         "doctor",
         help="is all well on this machine?",
         description="Versions, devices, backends, known answers, and every backend against the reference, bit for bit.",
     )
     return top
+
+
+def _add_scheme(command: ArgumentParser) -> None:
+    """The options that say which values a parameter gets."""
+    command.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
+    command.add_argument(
+        "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

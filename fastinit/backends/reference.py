@@ -89,7 +89,7 @@ def fma(x: Tensor, y: Tensor | float, z: Tensor | float) -> Tensor:
     rounded = total.float()
     off_midpoint = (total.view(torch.int64) & 0x1FFFFFFF).bitwise_xor_(0x10000000)
     if off_midpoint.count_nonzero() < total.numel() or rounded.abs().amin() < 2.0**-126:
-        at = ((off_midpoint == 0) | (rounded.abs() < 2.0**-126)).nonzero(as_tuple=True)
+        at = (off_midpoint == 0) | (rounded.abs() < 2.0**-126)
         product = (x * y).expand_as(total)[at]
         rounded[at] = _round_to_odd(product, addend.expand_as(total)[at], total[at]).float()
     return rounded.double()

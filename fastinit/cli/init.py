@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from fastinit.backends import backend_for
-from fastinit.cli import text
+from fastinit.cli import checkpoint, text
 from fastinit.cli.digest import model_digest
 from fastinit.cli.errors import UsageError
 from fastinit.cli.memory import choose_layers, free_bytes, size_text
@@ -20,8 +21,9 @@ from fastinit.cli.stopwatch import Stopwatch
 from fastinit.distributions import Distribution, Normal, TruncatedNormal
 from fastinit.geometry import LocalShard
 from fastinit.init import fill_
-from fastinit.presets import ParameterSpec, preset
+from fastinit.presets import ParameterSpec, Preset, preset
 from fastinit.stream import Key
+from fastinit.version import STREAM_VERSION
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -40,11 +42,10 @@ def run(arguments: Namespace) -> int:
     model = preset(arguments.preset)
     device = usable_device(arguments.device)
     dtype = getattr(torch, arguments.dtype or model.dtype)
+    if arguments.out:
+        return _write(arguments, model, dtype)
     layers, reason = choose_layers(model, dtype.itemsize, free_bytes(device), arguments.layers)
-    plan = [
-        Planned(spec, rule_for(spec, model, arguments.method, arguments.std), Key.of(spec.name, arguments.seed))
-        for spec in model.specs(layers)
-    ]
+    plan = planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed)
     elements = sum(planned.spec.numel for planned in plan)
     size = size_text(elements * dtype.itemsize)
     backend = backend_for(device.type).__name__.rpartition(".")[2]
@@ -62,7 +63,7 @@ def run(arguments: Namespace) -> int:
             weight = weights[planned.spec.name]
             if arguments.compare:
                 watch.time((TORCH, planned.spec.kind), partial(_torch_fill, weight, planned.law))
-            watch.time((FASTINIT, planned.spec.kind), partial(_fill, weight, planned))
+            watch.time((FASTINIT, planned.spec.kind), partial(fill_planned, weight, planned))
             if arguments.shards and not _same_in_shards(weight, planned, arguments.shards):
                 different.append(planned.spec.name)
             advance(planned.spec.numel)
@@ -76,6 +77,52 @@ def run(arguments: Namespace) -> int:
             digest = model_digest(weights, lambda tensor: advance(tensor.numel()))
         print(f"digest: sha256 {digest} over the bits of {len(weights)} tensors")
     return 1 if different else 0
+
+
+def planned_parameters(model: Preset, layers: int, method: str, std: float, seed: int) -> list[Planned]:
+    """Every parameter of the preset's first layers, with its law and its key."""
+    return [Planned(spec, rule_for(spec, model, method, std), Key.of(spec.name, seed)) for spec in model.specs(layers)]
+
+
+def fill_planned(weight: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
+    """Fill a parameter, or the part of it that the shard says."""
+    if planned.law is None:
+        weight.fill_(1)
+    else:
+        fill_(weight, planned.law, key=planned.key, shard=shard)
+
+
+def _write(arguments: Namespace, model: Preset, dtype: torch.dtype) -> int:
+    """Write a checkpoint instead of holding the model: a tensor at a time, so every layer is written by default."""
+    layers = arguments.layers or model.num_layers
+    if layers > model.num_layers:
+        raise UsageError(f"--layers: expected at most {model.num_layers}, got {layers}")
+    plan = planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed)
+    by_name = {planned.spec.name: planned for planned in plan}
+    recipe = {
+        "preset": model.name,
+        "layers": layers,
+        "method": arguments.method,
+        "std": arguments.std,
+        "seed": arguments.seed,
+        "dtype": str(dtype).removeprefix("torch."),
+        "stream_version": STREAM_VERSION,
+    }
+    shapes = {name: tuple(planned.spec.shape) for name, planned in by_name.items()}
+    elements = sum(planned.spec.numel for planned in plan)
+    with text.bar(elements, "writing") as advance:
+        checkpoint.write(
+            Path(arguments.out),
+            shapes,
+            dtype,
+            recipe,
+            lambda name, tensor: fill_planned(tensor, by_name[name]),
+            advance,
+        )
+    size = size_text(elements * dtype.itemsize)
+    print(f"{arguments.out}: {len(plan)} tensors of {model.name}, {elements:,} elements, {size}")
+    print(f"prove it at any time: fastinit verify {arguments.out}")
+    return 0
 
 
 def usable_device(asked: str | None) -> torch.device:
@@ -106,13 +153,6 @@ def _compile(plan: list[Planned], weights: dict[str, Tensor]) -> None:
         if planned.law is not None:
             weight = weights[planned.spec.name]
             fill_(weight[:1], planned.law, key=planned.key, shard=LocalShard.whole(planned.spec.shape))
-
-
-def _fill(weight: Tensor, planned: Planned) -> None:
-    if planned.law is None:
-        weight.fill_(1)
-    else:
-        fill_(weight, planned.law, key=planned.key)
 
 
 def _torch_fill(weight: Tensor, law: Distribution | None) -> None:
