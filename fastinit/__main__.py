@@ -40,6 +40,8 @@ def parser() -> ArgumentParser:
     )
     init.add_argument("--no-digest", dest="digest", action="store_false", help="do not hash the weights")
 
+    init.add_argument("--tp", type=_count, default=1, metavar="N", help="tensor parallel degree, under torchrun")
+    init.add_argument("--ep", type=_count, default=1, metavar="N", help="expert parallel degree, under torchrun")
     init.add_argument(
         "--out", metavar="DIR", help="write a checkpoint of all layers to this new folder, a tensor at a time"
     )

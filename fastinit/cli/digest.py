@@ -34,13 +34,18 @@ def model_digest(tensors: Mapping[str, Tensor], each: Callable[[Tensor], object]
     ``each`` is called with every tensor when it is done. Threads hash tensors side by side: hashing frees the GIL.
     """
 
-    def line(name: str) -> str:
+    def one(name: str) -> str:
         digest = tensor_digest(tensors[name])
         each(tensors[name])
-        return f"{digest}  {name}\n"
+        return digest
 
     # The largest first, so that none is left over for the end.
     names = sorted(tensors, key=lambda name: -tensors[name].numel())
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        lines = dict(zip(names, pool.map(line, names), strict=True))
-    return hashlib.sha256("".join(lines[name] for name in sorted(lines)).encode()).hexdigest()
+        digests = dict(zip(names, pool.map(one, names), strict=True))
+    return digest_of_lines(digests)
+
+
+def digest_of_lines(digests: Mapping[str, str]) -> str:
+    """SHA-256 of the lines of all tensors, from the digest of each by its name."""
+    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()

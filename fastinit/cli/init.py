@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from fastinit.backends import backend_for
@@ -39,6 +40,16 @@ class Planned:
 
 def run(arguments: Namespace) -> int:
     """Fill, and print a table and a digest; 1 when a shard's bits are not those of the whole, else 0."""
+    if dist.is_torchelastic_launched():
+        from fastinit.cli import distributed  # imports torch.distributed.tensor
+
+        return distributed.run(
+            arguments,
+            lambda model, layers: planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed),
+            fill_planned,
+        )
+    if arguments.tp * arguments.ep > 1:
+        raise UsageError("--tp, --ep: expected several ranks, got one process: start them with torchrun")
     model = preset(arguments.preset)
     device = usable_device(arguments.device)
     dtype = getattr(torch, arguments.dtype or model.dtype)
@@ -87,7 +98,8 @@ def planned_parameters(model: Preset, layers: int, method: str, std: float, seed
 def fill_planned(weight: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
     """Fill a parameter, or the part of it that the shard says."""
     if planned.law is None:
-        weight.fill_(1)
+        with torch.no_grad():
+            weight.fill_(1)
     else:
         fill_(weight, planned.law, key=planned.key, shard=shard)
 
