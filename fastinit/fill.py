@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from fastinit.distributions import Distribution
 from fastinit.geometry import LocalShard
-from fastinit.lowering import Lowered, lower
+from fastinit.lowered import Lowered
+from fastinit.lowering import lower
 from fastinit.stream import Key
 
 

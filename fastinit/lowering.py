@@ -7,83 +7,46 @@ its value is the law's quantile at ``u``. Six regimes share that promise and dif
 =========  =====================================================  ==============================================
 CONSTANT   std = 0 or a = b                                       shift
 UNIFORM    uniform                                                n * scale + offset
-CENTRAL    half the mass or more, bounds within +-3.01 sigma      x = r * scale + offset;  x * P(log2(1 - x**2)) + shift
-WIDE       symmetric or all but untruncated                       s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
-SKEW       one-sided and lopsided, reaching within 2 sigma        as WIDE, with a tail of its own on either side
+CENTRAL    most of the mass, bounds within +-3.01 sigma           x = r * scale + offset;  x * P(log2(origin - x**2)) + shift
+WIDE       beyond that, symmetric or all but untruncated          s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
+SKEW       the others that reach within 2 sigma                   as WIDE, with a tail of its own on either side
 FAR        beyond 2 sigma                                         v = n * scale + offset;  shift + P(log2 v)
 NARROW     a nearly even density                                  t = (r + 1/2) / 2**31;   shift + P(t)
 =========  =====================================================  ==============================================
 
 P has fixed coefficients (quantile_table.py), but in FAR and NARROW, where it is interpolated for the interval at hand.
+
+In CENTRAL everything is scaled so that no instruction is spent on it: std is folded into P, and x by a power of two, so
+that the bits of y = origin - x**2, a float of the smallest exponents, are a small integer: 2**23 times the logarithm,
+but for a bump that depends on the mantissa. P is a polynomial in that integer.
+
 Everything here is exact or decimal arithmetic, so the constants are the same on every machine.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 from decimal import Decimal, localcontext
-from enum import IntEnum
 from functools import lru_cache
-from math import inf, isinf
+from math import inf
 
 from fastinit import normal_law, quantile_table
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.formats import FORMATS, round_to
 from fastinit.interpolation import interpolate
+from fastinit.lowered import Lowered, Regime, fp32
 from fastinit.normal_law import CONTEXT, mass, tail
-
-Regime = IntEnum("Regime", "CONSTANT UNIFORM CENTRAL WIDE SKEW FAR NARROW", start=0)
+from fastinit.reach import ends
 
 HALF_STEP = Decimal(2) ** -33  # half of one word's share of the mass
 # A tail this small is less than 1/64 of one word's share: the law is untruncated on that side.
 _NO_TAIL = Decimal(2) ** -38
-_REACH = Decimal("6.5")  # no WIDE value is further out: the quantile of HALF_STEP is 6.34
 _FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
 _FAR_DEGREE, _NARROW_DEGREE = 18, 10
 # Near the end that holds the mass: there the polynomial's variable is small, and rounds finely.
 _FAR_CENTRE = Decimal(-4)
 _FAR_FROM = 2  # sigma
 # CENTRAL folds std into its coefficients; outside of these they would leave fp32's normal range.
-_FOLDABLE = (Decimal(2) ** -90, Decimal(2) ** 90)
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """The numbers of one law; all floats hold fp32 values but ``a`` and ``b``, which are the law's own closed bounds."""
-
-    regime: Regime
-    coefficients: tuple[float, ...] = ()
-    scale: float = 0.0
-    offset: float = 0.0
-    offset_right: float = 0.0  # SKEW: the offset of words >= split, whose n counts from the right end
-    gain: float = 0.0  # WIDE, SKEW: std
-    shift: float = 0.0
-    origin: float = 0.0  # what is added to the raw logarithm to give P's variable
-    split: int = 0
-    a: float = -inf
-    b: float = inf
-    open_right: bool = False
-    bounded: bool = True  # whether a value can reach past a bound at all
-
-    def bounds(self, dtype: str) -> tuple[float, float]:
-        """The largest closed interval of values of this dtype inside the law's: ``(lowest, highest)``.
-
-        ``dtype`` is a torch dtype's name, "float32" for example; fp64 holds fp32 values, so it has fp32's interval.
-        Raises ``ValueError`` when the dtype has no value inside.
-        """
-        number_format = FORMATS[dtype]
-        if self.regime is Regime.CONSTANT and self.a == self.b:
-            value = round_to(self.a, number_format, "nearest")
-            return value, value
-        lowest = round_to(self.a, number_format, "up")
-        highest = round_to(self.b, number_format, "down")
-        if self.open_right and highest == self.b:
-            highest = round_to(self.b, number_format, "below")
-        if lowest > highest:
-            brackets = "[)" if self.open_right else "[]"
-            raise ValueError(
-                f"a, b: expected an interval that holds a value of dtype {dtype}, "
-                f"got {brackets[0]}{self.a!r}, {self.b!r}{brackets[1]}"
-            )
-        return lowest, highest
+_FOLDABLE = (Decimal(2) ** -24, Decimal(2) ** 60)
+_CENTRAL_MASS = Decimal("0.65")  # errors of the distribution function count relative to the mass inside
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +59,9 @@ def lower(law: Distribution) -> Lowered:
     Raises ``ValueError`` when a constant does not fit in fp32.
     """
     with localcontext(CONTEXT):
-        return _lower(law)
+        lowered = _lower(law)
+    least, greatest = ends(lowered)
+    return replace(lowered, least=least, greatest=greatest)
 
 
 def _lower(law: Distribution) -> Lowered:
@@ -104,18 +69,22 @@ def _lower(law: Distribution) -> Lowered:
         return _uniform(law)
     a, b = (law.a, law.b) if isinstance(law, TruncatedNormal) else (-inf, inf)
     if law.std == 0 or a == b:
-        return Lowered(Regime.CONSTANT, shift=_fp32("mean", min(max(law.mean, a), b)), a=a, b=b)
+        return _constant("mean", min(max(law.mean, a), b), a, b)
     return _truncated_normal(law, a, b)
+
+
+def _constant(argument: str, value: float, a: float, b: float) -> Lowered:
+    return Lowered(Regime.CONSTANT, shift=_fp32(argument, value), a=a, b=b)
 
 
 def _uniform(law: Uniform) -> Lowered:
     if law.a == law.b:
-        return Lowered(Regime.CONSTANT, shift=_fp32("a", law.a), a=law.a, b=law.b)
+        return _constant("a", law.a, law.a, law.b)
     width = Decimal(law.b) - Decimal(law.a)
     return Lowered(
         Regime.UNIFORM,
         scale=_fp32("b", width * Decimal(2) ** -32),
-        offset=_fp32("a", Decimal(law.a) + width * HALF_STEP),
+        offset=max(_fp32("a", Decimal(law.a) + width * HALF_STEP), round_to(law.a, FORMATS["float32"], "up")),
         a=law.a,
         b=law.b,
         open_right=True,
@@ -136,32 +105,42 @@ def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowe
         return _far_or_narrow(law, a, b, lower_bound, upper_bound)
     if inside < nearest / 2:
         return _narrow(law, a, b, lower_bound, upper_bound)
-    within = max(abs(lower_bound), abs(upper_bound)) <= Decimal("3.01")
-    if within and inside >= Decimal("0.5") and _FOLDABLE[0] <= std <= _FOLDABLE[1]:
-        return _central(law, a, b, below, above)
-    if symmetric or max(below, above) < _NO_TAIL:
+    reach = max(abs(lower_bound), abs(upper_bound))
+    if reach <= Decimal("3.01"):
+        if inside >= _CENTRAL_MASS and _FOLDABLE[0] <= std <= _FOLDABLE[1]:
+            return _central(law, a, b, below, above, reach)
+    elif symmetric or max(below, above) < _NO_TAIL:
         return _wide(law, a, b, below, inside)
     return _skew(law, a, b, below, above, inside)
 
 
-def _central(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, above: Decimal) -> Lowered:
-    first, last = 2 * below - 1, 1 - 2 * above  # x at the two ends
-    scale = (last - first) * Decimal(2) ** -32
+def _central(
+    law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, above: Decimal, reach: Decimal
+) -> Lowered:
+    octaves, quantile = (
+        (quantile_table.CENTRAL_2_OCTAVES, quantile_table.CENTRAL_2_QUANTILE)
+        if reach <= Decimal("2.01")
+        else (quantile_table.CENTRAL_3_OCTAVES, quantile_table.CENTRAL_3_QUANTILE)
+    )
+    # y runs from the lowest normal exponents up to the origin, `octaves` above.
+    unit = Decimal(2) ** ((octaves - 127) // 2)
+    first, last = (2 * below - 1) * unit, (1 - 2 * above) * unit  # x at the two ends
+    width = (last - first) * Decimal(2) ** -32
     return Lowered(
         Regime.CENTRAL,
-        coefficients=tuple(_fp32("std", Decimal(c) * Decimal(law.std)) for c in quantile_table.CENTRAL_QUANTILE),
-        scale=_fp32("std", scale),
-        offset=_fp32("std", (first + last) / 2 + scale / 2),
+        coefficients=tuple(
+            _fp32("std", Decimal(c) * Decimal(law.std) / unit / 2 ** (23 * k)) for k, c in enumerate(quantile)
+        ),
+        scale=_fp32("std", width),
+        offset=_fp32("std", (first + last + width) / 2),
         shift=_fp32("mean", law.mean),
-        origin=_raw_log_origin(quantile_table.CENTRAL_CENTRE),
+        origin=float(unit * unit),
         a=a,
         b=b,
     )
 
 
 def _wide(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, inside: Decimal) -> Lowered:
-    mean, reach = Decimal(law.mean), _REACH * Decimal(law.std)
-    slack = (abs(mean) + reach) * Decimal(2) ** -18
     return Lowered(
         Regime.WIDE,
         coefficients=quantile_table.WIDE_QUANTILE,
@@ -169,12 +148,10 @@ def _wide(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, ins
         offset=_fp32("std", below + inside * HALF_STEP),
         gain=_fp32("std", law.std),
         shift=_fp32("mean", law.mean),
-        origin=_raw_log_origin(
-            quantile_table.WIDE_CENTRE - 2
-        ),  # - 2: the kernel forms s (1 - s), a quarter of 1 - x**2
+        # 127 for the exponent's bias; 2, as the kernel forms s (1 - s), a quarter of 1 - x**2
+        origin=_fp32("std", 2 - 127 - Decimal(quantile_table.WIDE_CENTRE)),
         a=a,
         b=b,
-        bounded=not (Decimal(a) <= mean - reach - slack and mean + reach + slack <= Decimal(b)),
     )
 
 
@@ -274,11 +251,6 @@ def _narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Deci
     )
 
 
-def _raw_log_origin(centre: float) -> float:
-    """The kernel's raw logarithm is bits * 2**-23, which is 127 too large, and lacks LOG_BUMP's constant term."""
-    return _fp32("std", Decimal(quantile_table.LOG_BUMP[0]) - 127 - Decimal(centre))
-
-
 def _split(argument: str, value: Decimal) -> tuple[float, Decimal]:
     """The nearest fp32 value, and what is left of the value, which a polynomial's constant term takes."""
     nearest = _fp32(argument, value)
@@ -286,8 +258,4 @@ def _split(argument: str, value: Decimal) -> tuple[float, Decimal]:
 
 
 def _fp32(argument: str, value: float | Decimal) -> float:
-    """Nearest fp32 value, as a Python float."""
-    rounded = round_to(float(value), FORMATS["float32"], "nearest")
-    if isinf(rounded):
-        raise ValueError(f"{argument}: expected a number within fp32's range, got {float(value)!r}")
-    return rounded
+    return fp32(argument, float(value))

@@ -1,18 +1,18 @@
 """Coefficients of the quantile function, lowest power first. Written by tools/fit_quantile.py: do not edit.
 
-Every number is an fp32 value. L = log2(1 - x**2) with x = 2 Phi(z) - 1; the quantile polynomials give z / x in
-the variable L - CENTRE, and each comment says what the fit itself costs, before fp32 rounding.
+L = log2(1 - x**2) with x = 2 Phi(z) - 1; the quantile polynomials give z / x. CENTRAL and WIDE take the kernels' own
+logarithm t, the exponent + (m - 1) + a polynomial in the mantissa m, CENTRAL in the variable t + OCTAVES, and WIDE in
+t - CENTRE; SKEW takes L - CENTRE. Each comment says what the fit itself costs, before fp32 rounding. Numbers are fp32
+values, but for CENTRAL, whose coefficients are rounded once they are multiplied by the std.
 """
 
-# log2(m) - (m - 1) for m in [1, 2], in powers of m: error 2.2e-06
+# log2(m) - (m - 1) + constant for m in [1, 2], in m, ..., m**5: error 1.3e-05
 LOG_BUMP = (
-    -2.0437841415405273,
-    5.127142906188965,
-    -5.363825798034668,
-    3.303978681564331,
-    -1.2745167016983032,
-    0.27684661746025085,
-    -0.025841450318694115,
+    4.091710090637207,
+    -3.5507922172546387,
+    1.6311482191085815,
+    -0.4165635108947754,
+    0.044873591512441635,
 )
 
 # log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log 8.3e-09
@@ -28,38 +28,46 @@ LOG_RATIO = (
     0.07486546784639359,
 )
 
-CENTRAL_CENTRE = -2.5
-# bounds within +-3.01 sigma: relative error of the distribution function 2.3e-07
-CENTRAL_QUANTILE = (
-    1.853165626525879,
-    -0.24549995362758636,
-    -0.000348600500728935,
-    0.0009032589150592685,
-    6.318926170933992e-05,
-    -3.6911521874571918e-06,
-    -5.878609954379499e-07,
+CENTRAL_2_OCTAVES = 5
+# bounds within +-2.01 sigma: error of the distribution function 4.9e-07
+CENTRAL_2_QUANTILE = (
+    2.864760634274357,
+    -0.2269176318110962,
+    0.0015860578641878225,
+    -0.0016699908087282913,
+    0.0002301157463099844,
+    -7.468110975953389e-06,
+)
+
+CENTRAL_3_OCTAVES = 9
+# bounds within +-3.01 sigma: error of the distribution function 4.9e-07
+CENTRAL_3_QUANTILE = (
+    3.59641970959826,
+    -0.13968484956133453,
+    -0.019871528396119238,
+    0.0034416130775934153,
+    -0.0004381914627007212,
+    2.8102562663052052e-05,
+    -6.425802083109178e-07,
 )
 
 WIDE_CENTRE = -7.0
-# both tails, 2**-33 of the mass and more: error of the distribution function 1.2e-07
+WIDE_Y_STEP = 5  # this step of Horner's scheme multiplies by s (1 - s), and not by t
+# both tails of the mass: error of the distribution function 9.6e-07
 WIDE_QUANTILE = (
-    2.89633846282959,
-    -0.21157710254192352,
-    -0.004969197791069746,
-    -5.137686457601376e-05,
-    2.0660243535530753e-05,
-    2.7916248654946685e-06,
-    1.2516976255483314e-07,
-    -6.545481046060786e-09,
-    -9.515936927328994e-10,
-    -3.30059486686185e-11,
-    8.573189765525777e-14,
-    2.7082773957493034e-14,
-    4.182868922108021e-16,
+    3.2619783878326416,
+    -0.19496159255504608,
+    -0.004350624978542328,
+    -0.00011111636558780447,
+    -1.3226053852122277e-06,
+    0.0029474254697561264,
+    -0.0007717577391304076,
+    7.006795203778893e-05,
+    -2.1965317955618957e-06,
 )
 
 SKEW_CENTRE = -9.0
-# any interval that reaches within 2 sigma: error relative to the mass 9.1e-08
+# any interval within 2 sigma: error relative to the mass 9.1e-08
 SKEW_QUANTILE = (
     3.3002817630767822,
     -0.19272446632385254,

@@ -9,7 +9,7 @@ from .quantile import round_to
 # No value of these makes a kernel of its own.
 DYNAMIC = (
     "expert_pitch", "row_pitch", "column_pitch", "first_index", "global_expert_pitch", "global_row_pitch",
-    "rows", "columns", "row_tiles", "column_tiles", "seed", "stream",
+    "rows", "columns", "row_tiles", "column_tiles", "k0", "k1", "s0", "s1",
     "scale", "offset", "offset_right", "gain", "shift", "origin", "split", "lowest", "highest",
 )  # fmt: skip
 
@@ -22,9 +22,9 @@ def fill_box(
     global_expert_pitch: tl.uint64, global_row_pitch: tl.uint64,  # global indices along each dimension
     rows: tl.int64, columns: tl.int64,  # of the box
     row_tiles: tl.int64, column_tiles: tl.int64,
-    seed: tl.uint64, stream: tl.uint64,
+    k0: tl.uint32, k1: tl.uint32, s0: tl.uint32, s1: tl.uint32,  # words of the seed and of the stream, low word first
     scale, offset, offset_right, gain, shift, origin, split: tl.int64, lowest, highest, coefficients,  # of Lowered
-    REGIME: tl.constexpr, BOUNDED: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
     ROWS_DENSE: tl.constexpr, COLUMNS_DENSE: tl.constexpr,  # whether the pitch is 1, which lets stores coalesce
     ALIGNED: tl.constexpr,  # columns are dense, and every row begins and ends at a multiple of 4
     ROWS: tl.constexpr, GROUPS: tl.constexpr,  # of a tile
@@ -33,7 +33,8 @@ def fill_box(
     expert_pitch, row_pitch, column_pitch = expert_pitch.to(tl.int64), row_pitch.to(tl.int64), column_pitch.to(tl.int64)
     rows, columns, split = rows.to(tl.int64), columns.to(tl.int64), split.to(tl.int64)
     row_tiles, column_tiles = row_tiles.to(tl.int64), column_tiles.to(tl.int64)
-    first_index, seed, stream = first_index.to(tl.uint64), seed.to(tl.uint64), stream.to(tl.uint64)
+    k0, k1, s0, s1 = k0.to(tl.uint32), k1.to(tl.uint32), s0.to(tl.uint32), s1.to(tl.uint32)
+    first_index = first_index.to(tl.uint64)
     global_expert_pitch, global_row_pitch = global_expert_pitch.to(tl.uint64), global_row_pitch.to(tl.uint64)
 
     tile = tl.program_id(0).to(tl.int64)
@@ -48,9 +49,9 @@ def fill_box(
     group = first // 4 + group_in_row.to(tl.uint64)
     v0, v1, v2, v3 = group_values(
         group.to(tl.uint32), (group >> 32).to(tl.uint32),
-        stream.to(tl.uint32), (stream >> 32).to(tl.uint32), seed.to(tl.uint32), (seed >> 32).to(tl.uint32),
+        s0, s1, k0, k1,
         coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
-        REGIME, BOUNDED, LOG, EXACT_FMA,
+        REGIME, CLAMP, LOG, EXACT_FMA,
     )  # fmt: skip
     v0 = round_to(v0, out_ptr.dtype.element_ty, EXACT_FMA)
     v1 = round_to(v1, out_ptr.dtype.element_ty, EXACT_FMA)

@@ -12,7 +12,7 @@ from .quantile import round_to
 
 # No value of these makes a kernel of its own.
 DYNAMIC = (
-    "row_pitch", "first_index", "global_row_pitch", "columns", "blocks_per_row", "blocks_per_program", "seed", "stream",
+    "row_pitch", "first_index", "global_row_pitch", "columns", "blocks_per_row", "blocks_per_program", "k0", "k1", "s0", "s1",
     "scale", "offset", "offset_right", "gain", "shift", "origin", "split", "lowest", "highest",
 )  # fmt: skip
 
@@ -22,9 +22,9 @@ def fill_rows(
     out_ptr, row_pitch: tl.int64,  # the first row's first element; memory elements from row to row
     first_index: tl.uint64, global_row_pitch: tl.uint64,  # the first element's global index; indices from row to row
     columns: tl.int64, blocks_per_row: tl.int32, blocks_per_program: tl.int32,  # elements of a row, blocks
-    seed: tl.uint64, stream: tl.uint64,
+    k0: tl.uint32, k1: tl.uint32, s0: tl.uint32, s1: tl.uint32,  # words of the seed and of the stream, low word first
     scale, offset, offset_right, gain, shift, origin, split: tl.int64, lowest, highest, coefficients,  # of Lowered
-    REGIME: tl.constexpr, BOUNDED: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
     FLAT: tl.constexpr,  # there is but one row
     ALIGNED: tl.constexpr,  # every row begins and ends at a multiple of VECTOR
     VECTOR: tl.constexpr, UNITS: tl.constexpr,
@@ -32,7 +32,7 @@ def fill_rows(
     # The interpreter types an integer by its value, whatever the annotation says.
     row_pitch, columns, split = row_pitch.to(tl.int64), columns.to(tl.int64), split.to(tl.int64)
     first, global_row_pitch = first_index.to(tl.uint64), global_row_pitch.to(tl.uint64)
-    seed, stream = seed.to(tl.uint64), stream.to(tl.uint64)
+    k0, k1, s0, s1 = k0.to(tl.uint32), k1.to(tl.uint32), s0.to(tl.uint32), s1.to(tl.uint32)
 
     SIZE: tl.constexpr = UNITS * VECTOR
     program = tl.program_id(0).to(tl.int64)
@@ -52,17 +52,13 @@ def fill_rows(
         start -= (first % VECTOR).to(tl.int64)
     element = tl.arange(0, SIZE)
     lane = tl.arange(0, UNITS).to(tl.uint32) * (VECTOR // 4)
-    s0 = stream.to(tl.uint32)
-    s1 = (stream >> 32).to(tl.uint32)
-    k0 = seed.to(tl.uint32)
-    k1 = (seed >> 32).to(tl.uint32)
 
     for _ in range(blocks_per_program):
         group = block * (SIZE // 4)
         values = unit_values(
             group.to(tl.uint32) + lane, (group >> 32).to(tl.uint32), s0, s1, k0, k1,
             coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
-            VECTOR, REGIME, BOUNDED, LOG, EXACT_FMA,
+            VECTOR, REGIME, CLAMP, LOG, EXACT_FMA,
         )  # fmt: skip
         values = round_to(values.reshape(SIZE), out_ptr.dtype.element_ty, EXACT_FMA)
         pointers = out_ptr + start + element
@@ -71,6 +67,8 @@ def fill_rows(
         else:
             low = tl.minimum(tl.maximum(-start, 0), SIZE).to(tl.int32)
             high = tl.minimum(tl.maximum(columns - start, 0), SIZE).to(tl.int32)
+            if ALIGNED:  # the quotients tell the compiler that vectors are stored whole or not at all
+                low, high = low // VECTOR * VECTOR, high // VECTOR * VECTOR
             tl.store(pointers, values, mask=(element >= low) & (element < high))
         block += 1
         start += SIZE
@@ -81,19 +79,19 @@ def unit_values(
     counter, counter_high, s0, s1, k0, k1,  # uint32: (UNITS,) first groups of the units, and scalars
     coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
     VECTOR: tl.constexpr,
-    REGIME: tl.constexpr, BOUNDED: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
 ):  # fmt: skip
     """The elements of units, in order; the joins leave those of a unit in one thread's registers."""
     v0, v1, v2, v3 = group_values(
         counter, counter_high, s0, s1, k0, k1,
         coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
-        REGIME, BOUNDED, LOG, EXACT_FMA,
+        REGIME, CLAMP, LOG, EXACT_FMA,
     )  # fmt: skip
     if VECTOR == 8:
         x0, x1, x2, x3 = group_values(
             counter + 1, counter_high, s0, s1, k0, k1,
             coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
-            REGIME, BOUNDED, LOG, EXACT_FMA,
+            REGIME, CLAMP, LOG, EXACT_FMA,
         )  # fmt: skip
         v0, v1, v2, v3 = tl.join(v0, x0), tl.join(v1, x1), tl.join(v2, x2), tl.join(v3, x3)
     return tl.join(tl.join(v0, v2), tl.join(v1, v3))

@@ -13,9 +13,10 @@ def multiply_wide(a, MULTIPLIER: tl.constexpr):
 
 @triton.jit
 def philox_round(c0, c1, c2, c3, k0, k1):
+    # In parentheses, what is scalar in the first two rounds, and so computed once for all counters.
     high0, low0 = multiply_wide(c0, 0xD2511F53)
     high1, low1 = multiply_wide(c2, 0xCD9E8D57)
-    return high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+    return high1 ^ (c1 ^ k0), low1, high0 ^ (c3 ^ k1), low0
 
 
 @triton.jit

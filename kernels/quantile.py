@@ -15,6 +15,12 @@ WIDE = tl.constexpr(3)
 SKEW = tl.constexpr(4)
 FAR = tl.constexpr(5)
 NARROW = tl.constexpr(6)
+# The step of WIDE's polynomial that multiplies by y: fastinit.quantile_table.WIDE_Y_STEP.
+WIDE_Y_STEP = tl.constexpr(5)
+# The bits of fastinit.lowering.Clamp.
+BELOW = tl.constexpr(1)
+ABOVE = tl.constexpr(2)
+FLOOR = tl.constexpr(4)
 
 
 @triton.jit
@@ -46,17 +52,27 @@ def polynomial(t, coefficients, EXACT_FMA: tl.constexpr):
 
 
 @triton.jit
+def wide_polynomial(t, y, coefficients, EXACT_FMA: tl.constexpr):
+    """Horner's scheme, of which one step, counted from the last, multiplies by y."""
+    DEGREE: tl.constexpr = len(coefficients) - 1
+    value = fma(t, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t), EXACT_FMA)
+    for k in tl.static_range(DEGREE - 1):
+        factor = y if DEGREE - 1 - k == WIDE_Y_STEP else t
+        value = fma(value, factor, as_like(coefficients[DEGREE - 2 - k], t), EXACT_FMA)
+    return value
+
+
+@triton.jit
 def as_like(scalar, t):
     """The scalar as an fp32 tensor of t's shape."""
     return tl.full(t.shape, scalar, tl.float32)
 
 
 @triton.jit
-def raw_log2(y, origin, BUMP: tl.constexpr, EXACT_FMA: tl.constexpr):
-    """log2(y) + origin + 127 - LOG_BUMP[0]: the bits of y are a log2 that lacks a bump, m * BUMP(m) of the mantissa m."""
-    bits = y.to(tl.int32, bitcast=True)
-    mantissa = (bits | 0x3F800000).to(tl.float32, bitcast=True)  # as y <= 1, all ones but the sign and the mantissa
-    line = fma(bits.to(tl.float32), as_like(2.0**-23, y), as_like(origin, y), EXACT_FMA)
+def raw_log2(bits, line, BUMP: tl.constexpr, EXACT_FMA: tl.constexpr):
+    """From the bits of a float < 2, whose integer is a log2 that lacks a bump m * BUMP(m) of the mantissa m, and those bits
+    as an fp32 number, in BUMP's units."""
+    mantissa = (bits | 0x3F800000).to(tl.float32, bitcast=True)  # sets all of the exponent but its highest bit
     return fma(mantissa, polynomial(mantissa, BUMP, EXACT_FMA), line, EXACT_FMA)
 
 
@@ -80,7 +96,8 @@ def end_distance(r, right):
 def value_of(
     word,  # uint32
     coefficients, scale, offset, offset_right, gain, shift, origin, split,  # of Lowered
-    REGIME: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    lowest,  # the floor of y, if there is one
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
 ):  # fmt: skip
     r = word.to(tl.int32, bitcast=True)
     if REGIME == CONSTANT:
@@ -93,47 +110,57 @@ def value_of(
         return polynomial(t, coefficients, EXACT_FMA) + shift
     elif REGIME == CENTRAL:
         x = fma(r.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
-        y = fma(-x, x, as_like(1.0, r), EXACT_FMA)
-        t = raw_log2(y, origin, LOG, EXACT_FMA)
+        y = fma(-x, x, as_like(origin, r), EXACT_FMA)
+        if FLOOR & CLAMP:
+            y = tl.maximum(y, lowest)
+        bits = y.to(tl.int32, bitcast=True)
+        t = raw_log2(bits, bits.to(tl.float32), LOG, EXACT_FMA)
         return fma(x, polynomial(t, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
     elif REGIME == FAR:
         n = end_distance(r, r.to(tl.int64) >= split)
         v = fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
         return polynomial(log2(v, origin, LOG, EXACT_FMA), coefficients, EXACT_FMA) + shift
+    elif REGIME == WIDE:
+        n = (r ^ (r >> 31)) ^ 0x7FFFFFFF
+        tail = fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
+        y = fma(-tail, tail, tail, EXACT_FMA)
+        bits = y.to(tl.int32, bitcast=True)
+        line = fma(bits.to(tl.float32), as_like(2.0**-23, r), as_like(origin, r), EXACT_FMA)
+        t = raw_log2(bits, line, LOG, EXACT_FMA)
+        x = from_tail(tail, gain, r & -0x80000000, EXACT_FMA)
+        return fma(x, wide_polynomial(t, y, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
     else:
-        if REGIME == WIDE:
-            n = (r ^ (r >> 31)) ^ 0x7FFFFFFF
-            tail = fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
-            t = raw_log2(fma(-tail, tail, tail, EXACT_FMA), origin, LOG, EXACT_FMA)
-            left = r & -0x80000000
-        else:
-            right = r.to(tl.int64) >= split
-            tail = fma(
-                end_distance(r, right).to(tl.float32),
-                as_like(scale, r),
-                tl.where(right, offset_right, offset),
-                EXACT_FMA,
-            )
-            t = log2(fma(-tail, tail, tail, EXACT_FMA), origin, LOG, EXACT_FMA)
-            left = tl.where(right, 0, -0x80000000).to(tl.int32)
-        x = fma(tail, as_like(-2.0 * gain, r), as_like(gain, r), EXACT_FMA)
-        x = (x.to(tl.int32, bitcast=True) ^ left).to(tl.float32, bitcast=True)
+        right = r.to(tl.int64) >= split
+        n = end_distance(r, right)
+        tail = fma(n.to(tl.float32), as_like(scale, r), tl.where(right, offset_right, offset), EXACT_FMA)
+        t = log2(fma(-tail, tail, tail, EXACT_FMA), origin, LOG, EXACT_FMA)
+        x = from_tail(tail, gain, tl.where(right, 0, -0x80000000).to(tl.int32), EXACT_FMA)
         return fma(x, polynomial(t, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
+
+
+@triton.jit
+def from_tail(tail, gain, sign, EXACT_FMA: tl.constexpr):
+    """gain * (1 - 2 tail), with the sign bit of the left tail."""
+    x = fma(tail, as_like(-2.0 * gain, tail), as_like(gain, tail), EXACT_FMA)
+    return (x.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def bounded_value_of(
     word,
     coefficients, scale, offset, offset_right, gain, shift, origin, split,
-    lowest, highest,  # the dtype's interval
-    REGIME: tl.constexpr, BOUNDED: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    lowest, highest,  # the dtype's interval, or the floor of y
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
 ):  # fmt: skip
     """The value within the bounds, in fp32. They are values of the tensor's dtype, so rounding to it keeps them."""
     value = value_of(
-        word, coefficients, scale, offset, offset_right, gain, shift, origin, split, REGIME, LOG, EXACT_FMA
-    )
-    if BOUNDED:
-        value = tl.minimum(tl.maximum(value, lowest), highest)
+        word, coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest,
+        REGIME, CLAMP, LOG, EXACT_FMA,
+    )  # fmt: skip
+    if BELOW & CLAMP:
+        value = tl.maximum(value, lowest)
+    if ABOVE & CLAMP:
+        value = tl.minimum(value, highest)
     return value
 
 

@@ -2,9 +2,12 @@
 
 import torch
 import triton
+import triton.language as tl
 
 from fastinit.backends import triton as backend
+from fastinit.distributions import Distribution
 from fastinit.kernels.philox import philox_test_entry
+from fastinit.kernels.quantile import bounded_value_of, round_to
 
 assert backend.INTERPRETED
 fill_ = backend.fill_
@@ -17,3 +20,30 @@ def philox_words(counter: torch.Tensor, key: torch.Tensor, rounds: int) -> torch
         out, counter.to(torch.uint32), key.to(torch.uint32), len(counter), ROUNDS=rounds, BLOCK=4
     )
     return out.long()
+
+
+@triton.jit
+def values_test_entry(
+    out_ptr, word_ptr, n,  # (n,) of the dtype, and uint32
+    scale, offset, offset_right, gain, shift, origin, split, lowest, highest, coefficients,  # of Lowered
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """No index of an element has a word of one's choice."""
+    row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    word = tl.load(word_ptr + row, mask=row < n)
+    value = bounded_value_of(
+        word, coefficients, scale, offset, offset_right, gain, shift, origin, split.to(tl.int64), lowest, highest,
+        REGIME, CLAMP, LOG, EXACT_FMA,
+    )  # fmt: skip
+    tl.store(out_ptr + row, round_to(value, out_ptr.dtype.element_ty, EXACT_FMA), mask=row < n)
+
+
+def values_of_words(words: torch.Tensor, law: Distribution, dtype: torch.dtype) -> torch.Tensor:
+    """The kernel's values of (n,) int64 words in [0, 2**32)."""
+    out = torch.empty(len(words), dtype=dtype)
+    values_test_entry[(triton.cdiv(len(words), 1024),)](
+        out, words.to(torch.uint32), len(words),
+        *backend._law_arguments(law, dtype), **backend._law_options(law, dtype), BLOCK=1024,
+    )  # fmt: skip
+    return out

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import fastinit
 from fastinit import __main__ as cli
 from fastinit.cli import checkpoint
 from fastinit.cli.digest import tensor_digest
@@ -51,7 +52,13 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
 
 def test_the_index_says_all_that_is_needed(written):
     index = json.loads((written / checkpoint.INDEX).read_text())
-    recipe = {"preset": "tiny-moe", "method": "llama_depth", "seed": 7, "std": 0.03, "stream_version": 1}
+    recipe = {
+        "preset": "tiny-moe",
+        "method": "llama_depth",
+        "seed": 7,
+        "std": 0.03,
+        "stream_version": fastinit.STREAM_VERSION,
+    }
     assert {name: index["metadata"][name] for name in recipe} == recipe
     assert {path.name for path in written.iterdir()} == {*index["weight_map"].values(), checkpoint.INDEX}
     size = sum((written / file).stat().st_size for file in index["weight_map"].values())

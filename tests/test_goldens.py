@@ -11,7 +11,8 @@ from fastinit import op
 from fastinit.backends import reference
 from fastinit.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.init import DTYPES
-from fastinit.lowering import Regime, lower
+from fastinit.lowered import Regime
+from fastinit.lowering import lower
 
 GOLDENS = json.loads(goldens.FILE.read_text())
 LAWS = {"trunc_normal_": TruncatedNormal, "normal_": Normal, "uniform_": Uniform}

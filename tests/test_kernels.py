@@ -15,7 +15,8 @@ from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shard
 from fastinit import reference
 from fastinit.fill import Fill
 from fastinit.geometry import LocalShard
-from fastinit.lowering import Regime, lower
+from fastinit.lowered import Regime
+from fastinit.lowering import lower
 from fastinit.stream import Key
 
 KEY = Key(2**63 + 5, 2**64 - 7)

@@ -299,7 +299,7 @@ def test_report_prints_and_exports() -> None:
     assert len(lines) == 1 + len(report.rows)
     assert lines[1].split()[:3] == ["tok_embeddings.weight", "embedding", "normal,"]
     content = json.loads(report.to_json())
-    assert (content["stream_version"], content["method"], content["seed"]) == (1, "llama", 5)
+    assert (content["stream_version"], content["method"], content["seed"]) == (fastinit.STREAM_VERSION, "llama", 5)
     first = content["parameters"][0]
     assert first["law"] == {"name": "Normal", "mean": 0.0, "std": 1.0}
     assert Key(**first["key"]) == Key.of("tok_embeddings.weight", seed=5)

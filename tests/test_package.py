@@ -40,6 +40,8 @@ WITHOUT_TORCH = (
     "normal_law",
     "interpolation",
     "quantile_table",
+    "lowered",
+    "reach",
     "lowering",
     "fill",
     "presets",

@@ -4,8 +4,9 @@
     python tools/fit_quantile.py --check    # exit 1 if the table on disk differs from a new fit
 
 With x = 2 Phi(z) - 1 and L = log2(1 - x**2), z / x is a smooth function of L alone, for both tails (the form is Giles's,
-"Approximating the erfinv function", 2012). log2 of the mantissa is a polynomial too. Each fit is a weighted minimax fit
-by the Remez exchange; the linear systems are solved in 40 digits with mpmath, so that every machine gets the same table.
+"Approximating the erfinv function", 2012). log2 of the mantissa is a polynomial too, and the quantile is fitted to the
+logarithm that the kernels have, its error included. Each fit is a weighted minimax fit by the Remez exchange; the linear
+systems are solved in 40 digits with mpmath, so that every machine gets the same table.
 """
 
 import argparse
@@ -26,8 +27,8 @@ def remez(basis, target, weight):
     ``basis`` is (points, n) with the Haar property, ``target`` and ``weight`` are (points,); all hold mpmath numbers.
     """
     points, n = basis.shape
-    nodes = np.round((1 - np.cos(np.pi * np.arange(n + 1) / n)) / 2 * (points - 1)).astype(int)
-    for _ in range(60):
+    nodes = list(np.round((1 - np.cos(np.pi * np.arange(n + 1) / n)) / 2 * (points - 1)).astype(int))
+    for _ in range(1000):
         system = mp.matrix(n + 1, n + 1)
         right = mp.matrix(n + 1, 1)
         for row, node in enumerate(nodes):
@@ -38,28 +39,26 @@ def remez(basis, target, weight):
         solution = mp.lu_solve(system, right)
         coefficients = np.array([solution[k] for k in range(n)], dtype=object)
         error = ((target - basis @ coefficients) * weight).astype(float)
-        new = _extrema(error, n + 1)
-        if np.array_equal(new, nodes) or np.abs(error).max() <= abs(float(solution[n])) * (1 + 1e-6):
-            break
-        nodes = new
-    return coefficients, np.abs(error).max()
+        if np.abs(error).max() <= abs(float(solution[n])) * (1 + 1e-6):
+            return coefficients, np.abs(error).max()
+        _exchange(nodes, error)
+    raise RuntimeError("no convergence")
 
 
-def _extrema(error, count):
-    """Grid positions of ``count`` alternating extrema of the error, the largest ones among neighbours."""
-    changes = np.flatnonzero(np.sign(error[1:]) != np.sign(error[:-1])) + 1
-    runs = np.split(np.arange(len(error)), changes)
-    peaks = [run[np.argmax(np.abs(error[run]))] for run in runs]
-    while len(peaks) > count:
-        if len(peaks) == count + 1:
-            peaks.pop(0 if abs(error[peaks[0]]) < abs(error[peaks[-1]]) else -1)
-            continue
-        sizes = np.abs(error[peaks])
-        weakest = int(np.argmin(np.maximum(sizes[1:], sizes[:-1])))
-        del peaks[weakest : weakest + 2]
-    if len(peaks) < count:
-        raise RuntimeError(f"the error has {len(peaks)} alternations, {count} are needed")
-    return np.array(peaks)
+def _exchange(nodes, error):
+    """Take the point of the largest error in among the nodes, in place of the neighbour with the same sign.
+
+    One node at a time, as the errors of the logarithm make many more extrema than there are nodes.
+    """
+    peak = int(np.argmax(np.abs(error)))
+    after = int(np.searchsorted(nodes, peak))
+    same = [k for k in (after - 1, after) if 0 <= k < len(nodes) and (error[nodes[k]] > 0) == (error[peak] > 0)]
+    if same:
+        nodes[same[0]] = peak
+    elif after == 0:
+        nodes[:] = [peak, *nodes[:-1]]
+    else:
+        nodes[:] = [*nodes[1:], peak]
 
 
 def monomials(t, first, last):
@@ -72,18 +71,13 @@ def chebyshev_grid(lower, upper):
     return [lower + (upper - lower) * (1 - mp.cos(mp.pi * (mp.mpf(int(i)) - 0.5) / GRID)) / 2 for i in k]
 
 
-def fit_log_bump(degree=6):
-    """log2(m) - (m - 1) on [1, 2], zero at both ends, so that the log is continuous from octave to octave."""
+def fit_log_bump(degree=5):
+    """log2(m) - (m - 1) on [1, 2] but for a constant. The error is the same at both ends, as an odd number of extrema
+    alternate, so the log is continuous from octave to octave."""
     m = chebyshev_grid(mp.mpf(1), mp.mpf(2))
     target = np.array([mp.log(v, 2) - (v - 1) for v in m], dtype=object)
-    ends = np.array([(v - 1) * (2 - v) for v in m], dtype=object)
-    inner, error = remez(monomials(m, 0, degree - 2) * ends[:, None], target, np.full(GRID, mp.mpf(1)))
-    coefficients = [mp.mpf(0)] * (degree + 1)  # times -m**2 + 3 m - 2
-    for k, c in enumerate(inner):
-        coefficients[k] -= 2 * c
-        coefficients[k + 1] += 3 * c
-        coefficients[k + 2] -= c
-    return coefficients, error
+    coefficients, error = remez(monomials(m, 0, degree), target, np.full(GRID, mp.mpf(1)))
+    return list(coefficients[1:]), error
 
 
 def fit_log_ratio(degree=8):
@@ -95,19 +89,36 @@ def fit_log_ratio(degree=8):
     return list(coefficients), error
 
 
-def fit_quantile(lowest, centre, degree, weight_of):
-    """z / x over L in [lowest, 0], in the variable L - centre; the error is |weight * (z - z_fit)|."""
+def fit_quantile(lowest, degree, weight_of, variable, shift_of=lambda z: 0, y_step=None):
+    """z / x over L in [lowest, 0], as a polynomial in ``variable(L)``; the error is |weight * (z - shift - z_fit)|.
+
+    With ``y_step``, that step of Horner's scheme, counted from the last one, multiplies by s (1 - s) instead.
+    """
     logs = chebyshev_grid(mp.mpf(lowest), mp.mpf(0))
-    target, weight = [], []
+    target, weight, variables = [], [], []
     for log in logs:
         y = mp.power(2, log)
         x = mp.sqrt(1 - y)
         z = mp.sqrt(2) * mp.erfinv(x) if log > -8 else _tail_quantile(y / 2 / (1 + x))
-        target.append(z / x)
+        target.append((z - shift_of(z)) / x)
         weight.append(weight_of(z, x) * x)
-    basis = monomials([log - centre for log in logs], 0, degree)
-    coefficients, error = remez(basis, np.array(target, dtype=object), np.array(weight, dtype=object))
-    return list(coefficients), error
+        variables.append(variable(log))
+    basis = monomials(variables, 0, degree)
+    if y_step is not None:
+        for row, log in zip(basis, logs, strict=True):
+            row[y_step:] = row[y_step - 1 : -1] * mp.power(2, log) / 4
+    return remez(basis, np.array(target, dtype=object), np.array(weight, dtype=object))
+
+
+def raw_log2_of(bump):
+    """The kernels' raw logarithm of 2**log: the exponent, the mantissa - 1, and the bump of the mantissa."""
+
+    def variable(log):
+        exponent = mp.floor(log)
+        m = mp.power(2, log - exponent)
+        return exponent + (m - 1) + sum(mp.mpf(float(c)) * m ** (k + 1) for k, c in enumerate(bump))
+
+    return variable
 
 
 def _tail_quantile(tail):
@@ -122,9 +133,18 @@ def _tail_quantile(tail):
     raise RuntimeError(f"no quantile for a tail of {tail}")
 
 
-def central_weight(z, x):
-    """Relative to the mass inside +-z, so that narrow intervals are as good as wide ones."""
-    return mp.npdf(z) / x
+def central_weight(end):
+    """The distribution function itself, and five times that near the end of the interval that init uses most."""
+    return lambda z, x: mp.npdf(z) * (1 + 4 * _near(z, end))
+
+
+def central_shift(end):
+    """Near that end the values are to fall short of the law's by 3e-7 of the mass: then none passes the bound."""
+    return lambda z: 3e-7 * _near(z, end) / mp.npdf(z)
+
+
+def _near(z, end):
+    return mp.exp(-(((z - end) / mp.mpf("0.04")) ** 2))
 
 
 def wide_weight(z, x):
@@ -143,43 +163,45 @@ def render():
     lines = [
         '"""Coefficients of the quantile function, lowest power first. Written by tools/fit_quantile.py: do not edit.',
         "",
-        "Every number is an fp32 value. L = log2(1 - x**2) with x = 2 Phi(z) - 1; the quantile polynomials give z / x in",
-        'the variable L - CENTRE, and each comment says what the fit itself costs, before fp32 rounding.\n"""',
+        "L = log2(1 - x**2) with x = 2 Phi(z) - 1; the quantile polynomials give z / x. CENTRAL and WIDE take the kernels' own",
+        "logarithm t, the exponent + (m - 1) + a polynomial in the mantissa m, CENTRAL in the variable t + OCTAVES, and WIDE in",
+        "t - CENTRE; SKEW takes L - CENTRE. Each comment says what the fit itself costs, before fp32 rounding. Numbers are fp32",
+        'values, but for CENTRAL, whose coefficients are rounded once they are multiplied by the std.\n"""',
         "",
     ]
 
-    def table(name, comment, coefficients):
+    def table(name, comment, coefficients, rounded=np.float32):
         lines.append(f"# {comment}")
         lines.append(f"{name} = (")
-        lines.extend(f"    {float(np.float32(float(c)))!r}," for c in coefficients)
+        lines.extend(f"    {float(rounded(float(c)))!r}," for c in coefficients)
         lines.append(")\n")
 
     bump, error = fit_log_bump()
-    table("LOG_BUMP", f"log2(m) - (m - 1) for m in [1, 2], in powers of m: error {error:.1e}", bump)
+    bump = [np.float32(float(c)) for c in bump]
+    table("LOG_BUMP", f"log2(m) - (m - 1) + constant for m in [1, 2], in m, ..., m**5: error {error:.1e}", bump)
     ratio, error = fit_log_ratio()
     table("LOG_RATIO", f"log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log {error:.1e}", ratio)
+    raw = raw_log2_of(bump)
+    for end, lowest, octaves, degree in ((2, "-3.52", 5, 5), (3, "-7.58", 9, 6)):
+        coefficients, error = fit_quantile(
+            lowest, degree, central_weight(end), lambda log, octaves=octaves: raw(log) + octaves, central_shift(end)
+        )
+        lines.append(f"CENTRAL_{end}_OCTAVES = {octaves}")
+        comment = f"bounds within +-{end}.01 sigma: error of the distribution function {error:.1e}"
+        table(f"CENTRAL_{end}_QUANTILE", comment, coefficients, rounded=float)
     # Each centre is nearer to 0, where the mass is, than to the tail: there the variable is small, and rounds finely.
-    for name, comment, lowest, centre, degree, weight in (
-        (
-            "CENTRAL",
-            "bounds within +-3.01 sigma: relative error of the distribution function",
-            -7.5625,
-            -2.5,
-            6,
-            central_weight,
-        ),
-        (
-            "WIDE",
-            "both tails, 2**-33 of the mass and more: error of the distribution function",
-            -32.0,
-            -7.0,
-            12,
-            wide_weight,
-        ),
-        ("SKEW", "any interval that reaches within 2 sigma: error relative to the mass", -42.5, -9.0, 16, skew_weight),
-    ):
-        coefficients, error = fit_quantile(lowest, centre, degree, weight)
+    for name, comment, lowest, centre, degree, y_step, weight, log2 in (
+        ("WIDE", "both tails of the mass: error of the distribution function", "-31.05", -7.0, 8, 5, wide_weight, raw),
+        ("SKEW", "any interval within 2 sigma: error relative to the mass", -42.5, -9.0, 16, None, skew_weight, mp.mpf),
+    ):  # fmt: skip
+        coefficients, error = fit_quantile(
+            lowest, degree, weight, lambda log, log2=log2, centre=centre: log2(log) - centre, y_step=y_step
+        )
         lines.append(f"{name}_CENTRE = {centre!r}")
+        if y_step is not None:
+            lines.append(
+                f"{name}_Y_STEP = {y_step}  # this step of Horner's scheme multiplies by s (1 - s), and not by t"
+            )
         table(f"{name}_QUANTILE", f"{comment} {error:.1e}", coefficients)
     return "\n".join(lines).rstrip() + "\n"
 

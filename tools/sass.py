@@ -73,7 +73,7 @@ def compiled(law: str, dtype: str, layout: str, arch: str):
     (launch,) = backend.plan(tuple(tensor.shape), tensor.stride(), tensor.dtype, shard, LAWS[law])
     kernel, constexprs = launch.kernel, dict(launch.options)
     options = {name: constexprs.pop(name) for name in ("num_warps", "enable_fp_fusion")}
-    arguments = (tensor, *launch.place, 1, 2, *launch.law)
+    arguments = (tensor, *launch.place, 1, 2, 3, 4, *launch.law)
     if kernel is fill_rows:
         elements = constexprs["UNITS"] * constexprs["VECTOR"]
         turns = arguments[kernel.arg_names.index("blocks_per_program")]

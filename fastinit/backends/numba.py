@@ -17,7 +17,8 @@ from fastinit.distributions import Distribution
 from fastinit.fill import Fill
 from fastinit.geometry import row_major_strides
 from fastinit.layout import Axis, merge_axes
-from fastinit.lowering import Lowered, Regime, lower
+from fastinit.lowered import Clamp, Lowered, Regime
+from fastinit.lowering import lower
 
 WIDTH = TILE_GROUPS * 4
 TRANSPOSED_ROWS = 16  # of a tile, where memory runs along the rows: 64 bytes of fp32
@@ -85,7 +86,10 @@ def _memory(tensor: Tensor) -> Any:
 def _law(law: Distribution, dtype: str) -> tuple[Any, ...]:
     """The law, the lowest and the highest value, as the loops take them."""
     constants = lower(law)
-    lowest, highest = constants.bounds(dtype) if constants.bounded else (-np.inf, np.inf)
+    lowest, highest = constants.bounds(dtype)
+    clamp = constants.clamp(dtype)
+    lowest = lowest if Clamp.BELOW in clamp else -np.inf
+    highest = highest if Clamp.ABOVE in clamp else np.inf
     return _as_tuple(constants), np.float32(lowest), np.float32(highest)
 
 

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
+from fastinit.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
 
 f32 = np.float32
 Coefficients = tuple[np.float32, ...]
@@ -88,7 +88,8 @@ def as_float(typing: Any, bits: Any) -> Any:
     return types.float32(types.int32), lambda context, builder, _, args: builder.bitcast(args[0], ir.FloatType())
 
 
-BUMP = tuple(map(f32, LOG_BUMP[1:]))
+BUMP = tuple(map(f32, LOG_BUMP))
+BUMP_IN_BITS = tuple(f32(c * 2.0**23) for c in LOG_BUMP)
 RATIO = tuple(map(f32, LOG_RATIO))
 ONE, BELOW_ONE, LINE, TWO_TO_31 = f32(1), np.int32(0x3F800000), f32(2.0**-23), np.int64(2**31)
 THREE_QUARTERS, EXPONENT = np.int32(0x3F400000), np.int32(23)
@@ -103,21 +104,33 @@ def polynomial(t, coefficients):
 
 @overload(polynomial)
 def _polynomial(t, coefficients):
-    # Written out: LLVM does not unroll a loop over the longer tuples, and then vectorises nothing around it.
-    degree = len(coefficients) - 1
+    return written_out(len(coefficients) - 1)
+
+
+def wide_polynomial(t, y, coefficients):
+    """Horner's scheme, of which one step, counted from the last, multiplies by y."""
+    raise NotImplementedError  # compiled code calls the overload
+
+
+@overload(wide_polynomial)
+def _wide_polynomial(t, y, coefficients):
+    return written_out(len(coefficients) - 1, WIDE_Y_STEP)
+
+
+def written_out(degree, y_step=None):
+    """The scheme's text, compiled: LLVM does not unroll a loop over the longer tuples, and then vectorises nothing."""
     value = f"fma(t, coefficients[{degree}], coefficients[{degree - 1}])"
-    for k in range(degree - 2, -1, -1):
-        value = f"fma({value}, t, coefficients[{k}])"
+    for step in range(degree - 1, 0, -1):
+        value = f"fma({value}, {'y' if step == y_step else 't'}, coefficients[{step - 1}])"
     scope: dict[str, Any] = {"fma": fma}
-    exec(f"def written_out(t, coefficients):\n    return {value}", scope)
-    return scope["written_out"]
+    exec(f"def horner(t, {'y, ' if y_step else ''}coefficients):\n    return {value}", scope)
+    return scope["horner"]
 
 
 @njit
-def raw_log2(y, origin):
-    bits = as_bits(y)
-    mantissa = as_float(bits | BELOW_ONE)  # as y <= 1, all ones but the sign and the mantissa
-    return fma(mantissa, polynomial(mantissa, BUMP), fma(f32(bits), LINE, origin))
+def raw_log2(bits, line, bump):
+    mantissa = as_float(bits | BELOW_ONE)  # all of the exponent's bits are set but the highest
+    return fma(mantissa, polynomial(mantissa, bump), line)
 
 
 @njit
@@ -134,10 +147,9 @@ def end_distance(r, right):
 
 
 @njit
-def from_tail(tail, negative, t, law):
-    x = fma(tail, f32(-2) * law.gain, law.gain)
-    x = as_float(np.int32(as_bits(x) ^ (FIRST if negative else np.int32(0))))
-    return fma(x, polynomial(t, law.coefficients), law.shift)
+def from_tail(tail, negative, gain):
+    x = fma(tail, f32(-2) * gain, gain)
+    return as_float(np.int32(as_bits(x) ^ (FIRST if negative else np.int32(0))))
 
 
 def constant(r, law):
@@ -150,19 +162,24 @@ def uniform(r, law):
 
 def central(r, law):
     x = fma(f32(r), law.scale, law.offset)
-    t = raw_log2(fma(-x, x, ONE), law.origin)
+    bits = as_bits(fma(-x, x, law.origin))
+    t = raw_log2(bits, f32(bits), BUMP_IN_BITS)
     return fma(x, polynomial(t, law.coefficients), law.shift)
 
 
 def wide(r, law):
     tail = fma(f32(np.int32(r ^ np.int32(r >> np.int32(31)) ^ LAST)), law.scale, law.offset)
-    return from_tail(tail, r < 0, raw_log2(fma(-tail, tail, tail), law.origin), law)
+    y = fma(-tail, tail, tail)
+    bits = as_bits(y)
+    t = raw_log2(bits, fma(f32(bits), LINE, law.origin), BUMP)
+    return fma(from_tail(tail, r < 0, law.gain), wide_polynomial(t, y, law.coefficients), law.shift)
 
 
 def skew(r, law):
     right = np.int64(r) >= law.split
     tail = fma(f32(end_distance(r, right)), law.scale, law.offset_right if right else law.offset)
-    return from_tail(tail, not right, log2(fma(-tail, tail, tail), law.origin), law)
+    t = log2(fma(-tail, tail, tail), law.origin)
+    return fma(from_tail(tail, not right, law.gain), polynomial(t, law.coefficients), law.shift)
 
 
 def far(r, law):

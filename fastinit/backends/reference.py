@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fastinit.fill import Fill
 from fastinit.geometry import LocalShard, is_one_run, row_major_strides
-from fastinit.lowering import Lowered, Regime
-from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
+from fastinit.lowered import Lowered, Regime
+from fastinit.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
 from fastinit.stream import Key
 
 CHUNK = 2**16  # elements; large enough to amortise an op's fixed cost, small enough for the cache
@@ -104,19 +104,22 @@ def _round_to_odd(product: Tensor, addend: Tensor, total: Tensor) -> Tensor:
     return torch.where((error != 0) & (bits & 1 == 0), bits + toward, bits).view(torch.float64)
 
 
-def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
-    """Horner's scheme; the first power's fma takes the leading coefficient as it is."""
+def _polynomial(coefficients: tuple[float, ...], t: Tensor, factors: dict[int, Tensor] | None = None) -> Tensor:
+    """Horner's scheme; the first power's fma takes the leading coefficient as it is.
+
+    ``factors`` replaces t in steps counted from the last one, which is step 1.
+    """
     accumulator = fma(t, coefficients[-1], coefficients[-2])
-    for c in coefficients[-3::-1]:
-        accumulator = fma(accumulator, t, c)
+    for step in range(len(coefficients) - 2, 0, -1):
+        accumulator = fma(accumulator, (factors or {}).get(step, t), coefficients[step - 1])
     return accumulator
 
 
-def _raw_log2(y: Tensor, origin: float) -> Tensor:
-    """log2(y) + 127 - LOG_BUMP[0] + origin: the bits of y are a log that lacks a bump of the mantissa."""
+def _raw_log2(y: Tensor, unit: float, line: Callable[[Tensor], Tensor]) -> Tensor:
+    """The bits of y are a log2 that lacks a bump of the mantissa; in units of ``1 / unit``, ``line`` making them so."""
     bits = y.float().view(torch.int32)
     mantissa = ((bits & 0x7FFFFF) | 0x3F800000).view(torch.float32).double()
-    return fma(mantissa, _polynomial(LOG_BUMP[1:], mantissa), fma(_fp32(bits), 2.0**-23, origin))
+    return fma(mantissa, _polynomial(tuple(c * unit for c in LOG_BUMP), mantissa), line(_fp32(bits)))
 
 
 def _log2(y: Tensor, origin: float) -> Tensor:
@@ -141,13 +144,20 @@ def _values(words: Tensor, law: Lowered) -> Tensor:
             return fma(_fp32(r + 2**31), law.scale, law.offset)
         case Regime.CENTRAL:
             x = fma(_fp32(r), law.scale, law.offset)
-            t = _raw_log2(fma(-x, x, 1.0), law.origin)
+            t = _raw_log2(fma(-x, x, law.origin), 2.0**23, lambda bits: bits)
             return fma(x, _polynomial(law.coefficients, t), law.shift)
         case Regime.WIDE:
-            return _from_tails(r, r >= 0, _double(law.offset), law, _raw_log2)
+            right = r >= 0
+            tail = fma(_fp32(_distance(r, right)), law.scale, law.offset)
+            y = fma(-tail, tail, tail)
+            t = _raw_log2(y, 1.0, lambda bits: fma(bits, 2.0**-23, law.origin))
+            return fma(_from_tail(tail, right, law), _polynomial(law.coefficients, t, {WIDE_Y_STEP: y}), law.shift)
         case Regime.SKEW:
             right = r >= law.split
-            return _from_tails(r, right, torch.where(right, _double(law.offset_right), _double(law.offset)), law, _log2)
+            offset = torch.where(right, _double(law.offset_right), _double(law.offset))
+            tail = fma(_fp32(_distance(r, right)), law.scale, offset)
+            t = _log2(fma(-tail, tail, tail), law.origin)
+            return fma(_from_tail(tail, right, law), _polynomial(law.coefficients, t), law.shift)
         case Regime.FAR:
             v = fma(_fp32(_distance(r, r >= law.split)), law.scale, law.offset)
             return _fp32(_polynomial(law.coefficients, _log2(v, law.origin)) + law.shift)
@@ -171,13 +181,10 @@ def _distance(r: Tensor, right: Tensor) -> Tensor:
     return torch.where(right, 2**31 - 1 - r, r + 2**31)
 
 
-def _from_tails(
-    r: Tensor, right: Tensor, offset: Tensor, law: Lowered, log2: Callable[[Tensor, float], Tensor]
-) -> Tensor:
-    tail = fma(_fp32(_distance(r, right)), law.scale, offset)
-    t = log2(fma(-tail, tail, tail), law.origin)
+def _from_tail(tail: Tensor, right: Tensor, law: Lowered) -> Tensor:
+    """1 - 2 tail in units of the std, negative in the left tail."""
     x = fma(tail, -2 * law.gain, law.gain)
-    return fma(torch.where(right, x, -x), _polynomial(law.coefficients, t), law.shift)
+    return torch.where(right, x, -x)
 
 
 def fill_(tensor: Tensor, fill: Fill) -> None:
@@ -200,7 +207,7 @@ def _fill_box(tensor: Tensor, shard: LocalShard, key: Key, law: Lowered, lowest:
     else:
         words = words_at(_offsets(tensor.shape, row_major_strides(shard.global_shape)), shard.first_index, key)
     values = values_of(words, law)
-    tensor.copy_(values.clamp_(lowest, highest) if law.bounded else values)
+    tensor.copy_(values.clamp_(lowest, highest))
 
 
 def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:

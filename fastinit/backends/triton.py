@@ -16,8 +16,11 @@ from fastinit.geometry import LocalShard, row_major_strides
 from fastinit.kernels.expert import fill_box
 from fastinit.kernels.linear import fill_rows
 from fastinit.layout import Axis, merge_axes
-from fastinit.lowering import Regime, lower
+from fastinit.lowered import Clamp, Regime
+from fastinit.lowering import lower
 from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
+from fastinit.reach import floor
+from fastinit.stream import Key
 
 # The interpreter's fma rounds twice, so its kernels emulate one.
 INTERPRETED = not isinstance(fill_rows, triton.JITFunction)
@@ -31,8 +34,8 @@ WIDTH = 64  # of them along the columns
 TRANSPOSED_WIDTH = 4  # where memory runs along the rows
 
 _LOGS = {
-    Regime.CENTRAL: LOG_BUMP[1:],
-    Regime.WIDE: LOG_BUMP[1:],
+    Regime.CENTRAL: tuple(c * 2.0**23 for c in LOG_BUMP),
+    Regime.WIDE: LOG_BUMP,
     Regime.SKEW: LOG_RATIO,
     Regime.FAR: LOG_RATIO,
 }
@@ -60,9 +63,7 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
         for launch in plan(tuple(tensor.shape), tensor.stride(), tensor.dtype, fill.shard, fill.distribution):
             place = launch.storage_offset
             view = tensor.as_strided((1,), (1,), first_offset + place) if place else tensor
-            launch.kernel[(launch.programs,)](
-                view, *launch.place, fill.key.seed, fill.key.stream, *launch.law, **launch.options
-            )
+            launch.kernel[(launch.programs,)](view, *launch.place, *_words(fill.key), *launch.law, **launch.options)
 
 
 @lru_cache(maxsize=4096)
@@ -103,7 +104,7 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
         0,
         (row.stride, first, row.global_stride, column.size, blocks, blocks_per_program),
         _law_arguments(law, dtype),
-        dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units) | _law_options(law),
+        dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units) | _law_options(law, dtype),
     )
 
 
@@ -133,7 +134,7 @@ def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Dis
             ROWS=height,
             GROUPS=width,
         )
-        | _law_options(law),
+        | _law_options(law, dtype),
     )  # fmt: skip
 
 
@@ -141,20 +142,34 @@ def _law_arguments(law: Distribution, dtype: torch.dtype) -> tuple[Any, ...]:
     constants = lower(law)
     return (
         constants.scale, constants.offset, constants.offset_right, constants.gain, constants.shift, constants.origin,
-        constants.split, *constants.bounds(str(dtype).removeprefix("torch.")), constants.coefficients,
+        constants.split, *_clamp(law, dtype)[1], constants.coefficients,
     )  # fmt: skip
 
 
-def _law_options(law: Distribution) -> dict[str, Any]:
-    constants = lower(law)
+def _law_options(law: Distribution, dtype: torch.dtype) -> dict[str, Any]:
+    regime = lower(law).regime
     options: dict[str, Any] = dict(
-        REGIME=int(constants.regime),
-        BOUNDED=constants.bounded,
-        LOG=_LOGS.get(constants.regime, ()),
+        REGIME=int(regime),
+        CLAMP=int(_clamp(law, dtype)[0]),
+        LOG=_LOGS.get(regime, ()),
         EXACT_FMA=INTERPRETED,
     )
     # Without fusion no multiply and add is contracted that the contract rounds apart.
     return options if INTERPRETED else options | dict(num_warps=WARPS, enable_fp_fusion=False)
+
+
+def _clamp(law: Distribution, dtype: torch.dtype) -> tuple[Clamp, tuple[float, float]]:
+    """How values are kept inside, and the two numbers that takes."""
+    constants, name = lower(law), str(dtype).removeprefix("torch.")
+    clamp, (lowest, highest) = constants.clamp(name), constants.bounds(name)
+    if clamp == Clamp.BELOW | Clamp.ABOVE and (y := floor(constants, name)) is not None:
+        return Clamp.FLOOR, (y, highest)
+    return clamp, (lowest, highest)
+
+
+def _words(key: Key) -> tuple[int, int, int, int]:
+    """The words of the seed and of the stream, low word first."""
+    return key.seed & 0xFFFFFFFF, key.seed >> 32, key.stream & 0xFFFFFFFF, key.stream >> 32
 
 
 def _on_device_of(tensor: Tensor) -> Any:

@@ -1,0 +1,88 @@
+"""What the host proves of a law: no clamp is left out that a word needs, and every interval keeps its budget."""
+
+import interpreted
+import prove
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from laws import assert_same_bits
+from strategies import DTYPES, LAWS
+
+from fastinit import reference
+from fastinit.distributions import TruncatedNormal
+from fastinit.lowered import Clamp, Regime
+from fastinit.lowering import lower
+
+# The words at both ends of the law and around its middle, where levels begin, end and change sign; and some between.
+NEAR = 700
+ENDS = torch.cat([torch.arange(NEAR), 2**31 + torch.arange(-NEAR, NEAR), 2**32 - 1 - torch.arange(NEAR)])
+WORDS = torch.cat([ENDS, torch.arange(0, 2**32, 2**32 // 500)])
+
+
+def expected(law, dtype):
+    """The reference's values, clamped whether or not they need it."""
+    lowest, highest = lower(law).bounds(str(dtype).removeprefix("torch."))
+    return reference.values_of(WORDS, lower(law)).clamp_(lowest, highest).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("law", LAWS)
+def test_words_at_the_ends(law, dtype):
+    assert_same_bits(interpreted.values_of_words(WORDS, LAWS[law], dtype), expected(LAWS[law], dtype))
+
+
+@settings(max_examples=25)
+@given(
+    std=st.sampled_from((0.02, 1.0, 1024**-0.5, 3e-5)),
+    below=st.floats(-3.0, -1.0),
+    above=st.none() | st.floats(1.0, 3.0),
+    centre=st.sampled_from((0.0, 0.0, 5.0)),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_any_interval_of_init(std, below, above, centre, dtype):
+    """Symmetric ones where ``above`` is None, for which a floor under y may stand in for both clamps."""
+    above = -below if above is None else above
+    law = TruncatedNormal(centre * std, std, (centre + below) * std, (centre + above) * std)
+    assert_same_bits(interpreted.values_of_words(WORDS, law, dtype), expected(law, dtype))
+
+
+def test_laws_reach_every_clamp():
+    clamps = {interpreted.backend._clamp(law, dtype)[0] for law in LAWS.values() for dtype in DTYPES}
+    assert clamps == {Clamp(0), Clamp.BELOW, Clamp.ABOVE, Clamp.BELOW | Clamp.ABOVE, Clamp.FLOOR}
+
+
+@pytest.mark.parametrize("law", ["3sigma", "default"])
+def test_the_laws_of_init_need_no_clamp_in_fp32(law):
+    assert lower(LAWS[law]).clamp("float32") == Clamp(0)
+
+
+@given(
+    centre=st.sampled_from((0.0, 0.0, 20.0)),
+    std=st.sampled_from((0.02, 1.0, 3e-5, 1e-12, 1e25)),
+    below=st.floats(-3.0, 2.9),
+    width=st.floats(0.01, 6.0),
+)
+@example(centre=0.0, std=0.02, below=-2.5, width=5.0)
+@example(centre=0.0, std=0.02, below=-0.94, width=1.88)  # the least mass that CENTRAL takes
+@example(centre=0.0, std=1e-12, below=-1.97, width=3.94)  # the least that WIDE takes
+@example(centre=0.0, std=1.0, below=-0.4, width=3.4)
+@settings(max_examples=60)
+def test_every_interval_within_3_sigma_keeps_the_budget(centre, std, below, width):
+    above = min(below + width, 3.0)
+    mean = float(torch.tensor(centre * std))  # an fp32 value, as another one costs a rounding of its own
+    law = TruncatedNormal(mean, std, mean + below * std, mean + above * std)
+    figures = prove.prove("drawn", law, 2**14)
+    assert figures.inside
+    assert figures.beyond_rounding <= prove.WITHIN_3_SIGMA, (lower(law).regime, figures)
+
+
+def test_what_is_proved_of_the_ends_is_near_them():
+    """A bound that is infinitely far away would prove nothing."""
+    for name, law in LAWS.items():
+        lowered = lower(law)
+        if lowered.regime in (Regime.CENTRAL, Regime.WIDE, Regime.UNIFORM):
+            values = reference.values_of(torch.tensor([2**31, 2**31 - 1]), lowered).double()
+            width = float(values[1] - values[0])
+            assert lowered.least <= float(values[0]) <= lowered.least + 1e-4 * width, name
+            assert lowered.greatest >= float(values[1]) >= lowered.greatest - 1e-4 * width, name
