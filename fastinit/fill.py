@@ -1,7 +1,7 @@
 """Fill and Fills: all that a backend is told about one fill of one plain tensor, or about those of a list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +64,14 @@ class Fills:
 
     def of(self, chosen: NDArray[np.int64]) -> "Fills":
         """Some of the fills."""
-        columns = (self.place, self.distribution, self.first_index, self.seed, self.stream)
-        return Fills(self.places, self.distributions, *(column[chosen] for column in columns))
+        return replace(
+            self,
+            place=self.place[chosen],
+            distribution=self.distribution[chosen],
+            first_index=self.first_index[chosen],
+            seed=self.seed[chosen],
+            stream=self.stream[chosen],
+        )
 
     def rows(self, pieces: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """A table of the pieces (one array a place) of every tensor, and the tensor that each row belongs to.

@@ -89,7 +89,7 @@ def _check_lists(
             raise TypeError(f"{name}[{position}]: expected {expected}, got {came}")
 
 
-def _dispatches(kind: type) -> bool:
+def _dispatches(kind: type[Tensor]) -> bool:
     """Whether tensors of a type have no memory to write to by themselves, like fake tensors."""
     return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ and not dtensor.is_dtensor_type(kind)
 
@@ -170,7 +170,8 @@ def _placed(
     places: list[Place] = []
     devices: list[torch.device | None] = []
     known: dict[Hashable, tuple[int, Shape]] = {}
-    place, first_index = [], []
+    place: list[int] = []
+    first_index: list[int] = []
     for view, shard in boxes:
         alike = (view.shape, view.stride(), view.dtype, view.device, None if shard is None else shard.global_shape)
         if alike not in known:

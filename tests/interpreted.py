@@ -8,6 +8,7 @@ from fastinit.kernels.philox import philox_test_entry
 
 assert backend.INTERPRETED
 fill_ = backend.fill_
+fill_many_ = backend.fill_many_
 
 
 def philox_words(counter: torch.Tensor, key: torch.Tensor, rounds: int) -> torch.Tensor:
