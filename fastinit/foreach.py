@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fastinit import dtensor
@@ -100,8 +101,8 @@ def _described(
     """For each device its plain tensors that have elements, and their fills. Everything is checked."""
     distributions, law = _distinct(laws)
     _check_pairs(tensors, distributions, law)
-    boxes, owner = _local(tensors, shards)
-    places, devices, place, first_index = _placed(boxes, owner)
+    views, boxes, owner = _local(tensors, shards)
+    places, devices, place, first_index = _placed(views, boxes, owner)
     fills = Fills(
         places,
         distributions,
@@ -111,7 +112,6 @@ def _described(
         np.array([key.seed for key in keys], np.uint64)[owner],
         np.array([key.stream for key in keys], np.uint64)[owner],
     )
-    views = [view for view, _ in boxes]
     if len(set(devices)) == 1 and devices[0] is not None:
         return [(devices[0], views, fills)]
     described = []
@@ -144,27 +144,28 @@ def _check_pairs(tensors: list[Tensor], distributions: list[Distribution], law: 
 
 def _local(
     tensors: list[Tensor], shards: list[LocalShard | None]
-) -> tuple[list[tuple[Tensor, LocalShard | None]], Any]:
-    """The plain tensors, each with its place in the logical one, and which of the tensors each belongs to."""
+) -> tuple[list[Tensor], list[LocalShard | None], NDArray[np.int64]]:
+    """The plain tensors, where each lies in its logical one, and which of the tensors each belongs to."""
     if not any(map(dtensor.is_dtensor_type, set(map(type, tensors)))):
-        return list(zip(tensors, shards, strict=True)), np.arange(len(tensors))
-    boxes: list[tuple[Tensor, LocalShard | None]] = []
+        return tensors, shards, np.arange(len(tensors))
+    views: list[Tensor] = []
+    boxes: list[LocalShard | None] = []
     owner: list[int] = []
-    layouts: dict[Hashable, tuple[Box, ...]] = {}
+    known: dict[Hashable, tuple[Box, ...]] = {}
     for position, (tensor, shard) in enumerate(zip(tensors, shards, strict=True)):
+        found: Iterable[tuple[Tensor, LocalShard | None]] = ((tensor, shard),)
         if dtensor.is_dtensor(tensor):
             with _at(position):
-                found = boxes_of(tensor, shard) if shard else dtensor.local_fills(tensor, layouts)
-            boxes.extend(found)
-            owner.extend([position] * len(found))
-        else:
-            boxes.append((tensor, shard))
+                found = boxes_of(tensor, shard) if shard else dtensor.local_fills(tensor, known)
+        for view, box in found:
+            views.append(view)
+            boxes.append(box)
             owner.append(position)
-    return boxes, np.array(owner, np.int64)
+    return views, boxes, np.array(owner, np.int64)
 
 
 def _placed(
-    boxes: list[tuple[Tensor, LocalShard | None]], owner: Any
+    views: list[Tensor], boxes: list[LocalShard | None], owner: NDArray[np.int64]
 ) -> tuple[list[Place], list[torch.device | None], list[int], list[int]]:
     """The places that differ and their devices (None: nothing is filled there); each tensor's place and first index."""
     places: list[Place] = []
@@ -172,25 +173,25 @@ def _placed(
     known: dict[Hashable, tuple[int, Shape]] = {}
     place: list[int] = []
     first_index: list[int] = []
-    for view, shard in boxes:
-        alike = (view.shape, view.stride(), view.dtype, view.device, None if shard is None else shard.global_shape)
-        if alike not in known:
+    for view, box in zip(views, boxes, strict=True):
+        alike = (view.shape, view.stride(), view.dtype, view.device, None if box is None else box.global_shape)
+        found = known.get(alike)
+        if found is None:
             with _at(owner[len(place)]):
-                ((_, whole),) = boxes_of(view, shard)
-            known[alike] = len(places), row_major_strides(whole.global_shape)
-            places.append(
-                Place(tuple(view.shape), view.stride(), str(view.dtype).removeprefix("torch."), whole.global_shape)
-            )
+                ((_, whole),) = boxes_of(view, box)
+            found = known[alike] = len(places), row_major_strides(whole.global_shape)
+            dtype = str(view.dtype).removeprefix("torch.")
+            places.append(Place(tuple(view.shape), view.stride(), dtype, whole.global_shape))
             devices.append(None if view.is_meta or view.numel() == 0 else view.device)
-        number, strides = known[alike]
-        if shard is None:
-            first_index.append(0)
-        else:
-            if not all(map(le, map(add, shard.global_offset, view.shape), shard.global_shape)):
-                with _at(owner[len(place)]):
-                    shard.check_holds(tuple(view.shape))
-            first_index.append(sum(map(mul, shard.global_offset, strides)))
+        number, strides = found
         place.append(number)
+        if box is None:
+            first_index.append(0)
+            continue
+        if not all(map(le, map(add, box.global_offset, view.shape), box.global_shape)):
+            with _at(owner[len(first_index)]):
+                box.check_holds(tuple(view.shape))
+        first_index.append(sum(map(mul, box.global_offset, strides)))
     return places, devices, place, first_index
 
 

@@ -70,20 +70,19 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
     """Fill a list of tensors on one device: a few launches, and one for each tensor that the tables do not serve."""
-    launches, alone = launches_of(tensors, fills)
-    # A captured copy would read the pinned memory again when it is replayed, long after it was given back.
-    if tensors[0].is_cuda and torch.cuda.is_current_stream_capturing():
-        launches, alone = [], range(len(tensors))
-    with _on_device_of(tensors[0]):
-        for launch, tables in zip(launches, _on_device(launches, tensors[0].device), strict=True):
-            fill_table[(launch.programs,)](
-                *tables,
-                DTYPE=getattr(tl, launch.dtype),
-                COEFFICIENTS=len(lower(launch.law).coefficients),
-                VECTOR=vector_of(launch.dtype),
-                UNITS=launch.units,
-                **law_options(launch.law),
-            )
+    # A replay of a CUDA graph would copy the tables again, from pinned memory that others have had since.
+    launches, alone = ([], range(len(tensors))) if _capturing(tensors[0]) else launches_of(tensors, fills)
+    if launches:
+        with _on_device_of(tensors[0]):
+            for launch, tables in zip(launches, _on_device(launches, tensors[0].device), strict=True):
+                fill_table[(launch.programs,)](
+                    *tables,
+                    DTYPE=getattr(tl, launch.dtype),
+                    COEFFICIENTS=len(lower(launch.law).coefficients),
+                    VECTOR=vector_of(launch.dtype),
+                    UNITS=launch.units,
+                    **law_options(launch.law),
+                )
     for k in alone:
         fill_(tensors[k], fills.one(k))
 
@@ -195,6 +194,11 @@ def law_options(law: Distribution) -> dict[str, Any]:
     )
     # Without fusion no multiply and add is contracted that the contract rounds apart.
     return options if INTERPRETED else options | dict(num_warps=WARPS, enable_fp_fusion=False)
+
+
+def _capturing(tensor: Tensor) -> bool:
+    """Whether what is launched now becomes part of a CUDA graph."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _on_device_of(tensor: Tensor) -> Any:
