@@ -64,9 +64,10 @@ def foreach_fill_(
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return tensors
-    for device, plain, fills in _described(tensors, laws, keys, shards):
-        backend_for(device.type).fill_many_(plain, fills)
-        torch.autograd.graph.increment_version(plain)
+    with torch.no_grad():
+        for device, plain, fills in _described(tensors, laws, keys, shards):
+            backend_for(device.type).fill_many_(plain, fills)
+            torch.autograd.graph.increment_version(plain)
     torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
     return tensors
 
