@@ -156,8 +156,10 @@ def _local(
     for position, (tensor, shard) in enumerate(zip(tensors, shards, strict=True)):
         found: Iterable[tuple[Tensor, LocalShard | None]] = ((tensor, shard),)
         if dtensor.is_dtensor(tensor):
-            with _at(position):
+            try:  # which costs nothing where there is no error; a context manager does
                 found = boxes_of(tensor, shard) if shard else dtensor.local_fills(tensor, known)
+            except (TypeError, ValueError) as error:
+                raise _named(position, error) from None
         for view, box in found:
             views.append(view)
             boxes.append(box)
@@ -198,8 +200,12 @@ def _placed(
 
 @contextmanager
 def _at(position: int) -> Iterator[None]:
-    """Name the tensor in an error."""
+    """Errors within name the tensor."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"tensors[{position}]: {error}") from None
+        raise _named(position, error) from None
+
+
+def _named(position: int, error: Exception) -> Exception:
+    return type(error)(f"tensors[{position}]: {error}")

@@ -74,7 +74,7 @@ def items(draw: st.DrawFn, max_dims: int = 4) -> Item:
     return memory, draw(dtypes), draw(laws), draw(keys), draw(shards(memory.shape))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(listed=st.lists(items(max_dims=2), max_size=4))
 def test_kernel_is_one_by_one(listed):
     assert_one_by_one("triton", listed)
