@@ -21,6 +21,7 @@ _LAZY = {
     "init_model_": "fastinit.model",
     "verify_model_": "fastinit.model",
     "check_in_sync": "fastinit.sync",
+    "foreach_fill_": "fastinit.foreach",
     "reference": "fastinit.backends.reference",
 }
 
@@ -31,6 +32,7 @@ __all__ = [
     "LocalShard",
     "__version__",
     "check_in_sync",
+    "foreach_fill_",
     "init_linear",
     "init_model_",
     "normal_",

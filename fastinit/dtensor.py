@@ -10,6 +10,7 @@ Each private name of torch stands in one place, and is the same in the sources o
 """
 
 import sys
+from collections.abc import Hashable
 from operator import index
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fastinit.geometry import LocalShard, Shape, overlaps
-from fastinit.placements import Layout, Order, Split, layouts
+from fastinit.placements import Box, Layout, Order, Split, layouts
 
 
 def is_dtensor(tensor: Tensor) -> bool:
@@ -26,7 +27,15 @@ def is_dtensor(tensor: Tensor) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def local_fills(dtensor: Tensor) -> list[tuple[Tensor, LocalShard]]:
+def is_dtensor_type(kind: type) -> bool:
+    """Whether tensors of the type are DTensors."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and issubclass(kind, module.DTensor)
+
+
+def local_fills(
+    dtensor: Tensor, known: dict[Hashable, tuple[Box, ...]] | None = None
+) -> list[tuple[Tensor, LocalShard]]:
     """The views of this rank's local tensor that make up its part of a DTensor, each with the box that it holds.
 
     >>> [(view, shard)] = local_fills(distribute_tensor(torch.empty(8, 4), mesh, [Shard(0)]))  # on rank 1 of 4
@@ -41,13 +50,37 @@ def local_fills(dtensor: Tensor) -> list[tuple[Tensor, LocalShard]]:
     the global shape, and for a slice of a DTensor that torch made a copy of. A copy is known by the base that autograd
     keeps of every view. After ``detach()`` a copy has none, and passes for a tensor of its own; so does a slice of a
     DTensor that was created under ``torch.inference_mode``.
+
+    ``known`` remembers, for a caller with a list of DTensors that it keeps alive, what is the same for those alike.
     """
+    if known is None:
+        boxes = _boxes(dtensor)
+    else:
+        alike = _alike(dtensor)
+        if alike not in known:
+            known[alike] = _boxes(dtensor)
+        boxes = known[alike]
+    local = dtensor._local_tensor  # type: ignore[attr-defined]
+    _check_no_copy(dtensor, local)
+    if len(boxes) == 1:
+        return [(local, boxes[0].shard)]
+    return [(local[box.local], box.shard) for box in boxes]
+
+
+def _alike(dtensor: Any) -> Hashable:
+    """What the boxes of a DTensor follow from, by the mesh's identity. ``_local_tensor`` and ``_spec`` are private."""
+    local, spec = dtensor._local_tensor, dtensor._spec
+    strides = local.stride()
+    return dtensor.shape, local.shape, strides, local.device, id(spec.mesh), spec.placements, spec.shard_order
+
+
+def _boxes(dtensor: Tensor) -> tuple[Box, ...]:
+    """The boxes that this rank holds."""
     local, mesh, placements, order = _parts(dtensor)
     splits = _splits(placements)
-    _check_no_copy(dtensor, local)
     coordinate = mesh.get_coordinate()
     if coordinate is None or local.is_meta:
-        return []
+        return ()
     shape = tuple(map(index, local.shape))  # index() turns a symbolic size of torch.compile into an int
     if overlaps(shape, local.stride()):
         raise ValueError(
@@ -56,10 +89,7 @@ def local_fills(dtensor: Tensor) -> list[tuple[Tensor, LocalShard]]:
         )
     global_shape = tuple(map(index, dtensor.shape))
     found = _layouts(global_shape, tuple(mesh.shape), tuple(coordinate), splits, order)
-    layout = _matching(found, shape, dtensor)
-    if len(layout.boxes) == 1:
-        return [(local, layout.boxes[0].shard)]
-    return [(local[box.local], box.shard) for box in layout.boxes]
+    return _matching(found, shape, dtensor).boxes
 
 
 def _parts(dtensor: Any) -> tuple[Tensor, Any, tuple[Any, ...], Order | None]:

@@ -21,6 +21,19 @@ def row_major_strides(shape: Shape) -> Shape:
     return tuple(prod(shape[d + 1 :]) for d in range(len(shape)))
 
 
+def coordinates(index: int, shape: Shape) -> Shape:
+    """The position of an element along each dimension, from its row-major index.
+
+    >>> coordinates(17, (4, 3, 2))
+    (2, 2, 1)
+    """
+    found = []
+    for size in reversed(shape):
+        index, position = divmod(index, size)
+        found.append(position)
+    return tuple(reversed(found))
+
+
 def is_one_run(shape: Shape, global_shape: Shape) -> bool:
     """Whether a box of ``shape`` holds consecutive global indices: behind its first long dimension, all are whole.
 

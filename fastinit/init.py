@@ -111,7 +111,7 @@ def fill_(
     shard: LocalShard | None = None,
 ) -> Tensor:
     """Fill the tensor from any law of distributions.py: what the three public fills are made of."""
-    _check_tensor(tensor)
+    check_tensor(tensor)
     if key is not None and generator is not None:
         raise ValueError("key: expected a key or a generator, got both")
     if key is not None and not isinstance(key, Key):
@@ -120,7 +120,7 @@ def fill_(
         raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
     if not torch.compiler.is_compiling():  # the operator checks it too, but a rank without elements does not call it
         lower(law).bounds(str(tensor.dtype).removeprefix("torch."))
-    boxes = _boxes(tensor, shard)
+    boxes = boxes_of(tensor, shard)
     if tensor.is_meta:
         return tensor
     if key is None:
@@ -133,7 +133,8 @@ def fill_(
     return tensor
 
 
-def _check_tensor(tensor: Tensor) -> None:
+def check_tensor(tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless it is a dense tensor of a dtype that can be filled."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor: expected a torch.Tensor, got {type(tensor).__name__}")
     if tensor.dtype not in DTYPES:
@@ -142,7 +143,7 @@ def _check_tensor(tensor: Tensor) -> None:
         raise TypeError(f"tensor: expected a dense (strided) tensor, got layout {tensor.layout}")
 
 
-def _boxes(tensor: Tensor, shard: LocalShard | None) -> list[tuple[Tensor, LocalShard]]:
+def boxes_of(tensor: Tensor, shard: LocalShard | None) -> list[tuple[Tensor, LocalShard]]:
     """The plain tensors to fill, each with its place in the logical global tensor."""
     if dtensor.is_dtensor(tensor):
         if shard is not None:

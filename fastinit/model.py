@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import dtensor
+from fastinit.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.foreach import foreach_fill_
 from fastinit.geometry import LocalShard, Shape
 from fastinit.methods import fill_law_
 from fastinit.plan import Planned, RolePatterns, Scheme, plan_of
@@ -67,8 +69,16 @@ def init_model_(
         _check_device(plan, device)
         _materialise(model, torch.device(device or "cpu"))
         plan = plan_of(model, scheme)
+    random = [planned for planned in plan if isinstance(planned.law, (TruncatedNormal, Normal, Uniform))]
+    foreach_fill_(
+        [planned.parameter for planned in random],
+        [planned.law for planned in random],  # type: ignore[misc]  # chosen by the type of their laws
+        keys=[planned.key for planned in random],
+        shards=[planned.shard for planned in random],
+    )
     for planned in plan:
-        fill_law_(planned.parameter, planned.law, key=planned.key, shard=planned.shard)
+        if not isinstance(planned.law, (TruncatedNormal, Normal, Uniform)):
+            fill_law_(planned.parameter, planned.law, key=planned.key, shard=planned.shard)
     return Report(scheme.method, seed, tuple(map(_row, plan)))
 
 

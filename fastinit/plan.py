@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from torch import Tensor, nn
 
 from fastinit import dtensor
+from fastinit.distributions import Distribution
 from fastinit.formats import FORMATS
 from fastinit.geometry import LocalShard, Shape, overlaps
 from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
@@ -76,7 +78,8 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
     """
     parameters = parameters_of(model)
     _check_present(parameters)
-    _check_streams(parameters)
+    keys = {parameter.name: Key.of(parameter.name, scheme.seed) for parameter in parameters}
+    _check_streams(parameters, keys)
     found = {parameter.name: parameter for parameter in parameters}
     unknown = [name for name in scheme.shards if name not in found]
     if unknown:
@@ -90,7 +93,8 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
         num_blocks=scheme.num_blocks or num_blocks_of(model),
         embed_scale=scheme.embed_scale or getattr(model, "embed_scale", None),
     )
-    planner = _Planner(scheme, whole, found, {name: match for name, match in named.items() if match is not None})
+    matched = {name: match for name, match in named.items() if match is not None}
+    planner = _Planner(scheme, whole, found, matched, keys)
     return [planner.planned(parameter) for parameter in parameters]
 
 
@@ -100,6 +104,7 @@ class _Planner:
     whole: Sizes
     found: Mapping[str, Found]
     named: Mapping[str, Named]
+    keys: Mapping[str, Key]
 
     def planned(self, found: Found) -> Planned:
         """The plan for one parameter; an error names it."""
@@ -110,8 +115,7 @@ class _Planner:
             _check_fillable(found.parameter, law, shard)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{found.name}: {error}") from None
-        key = Key.of(found.name, self.scheme.seed)
-        return Planned(found.name, found.names[1:], found.parameter, named.role, law, key, shard)
+        return Planned(found.name, found.names[1:], found.parameter, named.role, law, self.keys[found.name], shard)
 
     def _shard(self, found: Found) -> LocalShard | None:
         given = self.scheme.shards.get(found.name)
@@ -163,11 +167,11 @@ def _check_matched(named: Mapping[str, Named | None], model_types: set[str]) -> 
         )
 
 
-def _check_streams(found: Iterable[Found]) -> None:
+def _check_streams(found: Iterable[Found], keys: Mapping[str, Key]) -> None:
     """Equal streams are equal values: two parameters of one canonical name, or a collision of the digest."""
     by_stream: dict[int, Found] = {}
     for parameter in found:
-        other = by_stream.setdefault(Key.of(parameter.name).stream, parameter)
+        other = by_stream.setdefault(keys[parameter.name].stream, parameter)
         if other is not parameter:
             names = f"{other.name} and {parameter.name}"
             raise ValueError(f"model: expected a stream id for each parameter, got one for {names}")
@@ -181,12 +185,18 @@ def _check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) -
     if dtype not in FORMATS:
         raise TypeError(f"expected dtype {', '.join(FORMATS)}, got {dtype}")
     if not isinstance(law, (Constant, LogOfUniform, InverseSoftplusOfLogUniform)):
-        lower(law).bounds(dtype)
+        _check_value(law, dtype)
     if dtensor.is_dtensor(tensor):
         if shard is not None:
             raise ValueError("shards: expected none for a DTensor, whose placements say where it lies")
         dtensor.local_fills(tensor)
-    elif overlaps(tuple(tensor.shape), tensor.stride()):
+    elif not tensor.is_contiguous() and overlaps(tuple(tensor.shape), tensor.stride()):
         raise ValueError(f"expected one memory location an element, got strides {tensor.stride()}")
     elif shard is not None:
         shard.check_holds(tuple(tensor.shape))
+
+
+@lru_cache(maxsize=4096)
+def _check_value(law: Distribution, dtype: str) -> None:
+    """Raise ``ValueError`` unless the law has a value of the dtype."""
+    lower(law).bounds(dtype)

@@ -149,7 +149,13 @@ def named_by(names: Iterable[str], model_types: set[str], first: tuple[Named, ..
     """
     known = model_types <= HUGGING_FACE_MODELS
     built_in = (*OLMO_CORE, *HUGGING_FACE, *TORCHTITAN, *_ANYWHERE) if known else ()
-    return {name: next((n for n in (*first, *built_in) if matches(n.pattern, name)), None) for name in names}
+    patterns = (*first, *built_in)
+    if not patterns:
+        return dict.fromkeys(names)
+    # One alternation with a group a pattern, as a model of many experts has many names.
+    either = re.compile("|".join(f"({_expression(named.pattern)})" for named in patterns))
+    found = {name: either.fullmatch(name) for name in names}
+    return {name: match and patterns[(match.lastindex or 0) - 1] for name, match in found.items()}
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -163,10 +169,14 @@ def matches(pattern: str, name: str) -> bool:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern as a regular expression."""
+    return re.compile(_expression(pattern))
+
+
+def _expression(pattern: str) -> str:
+    """The pattern as a regular expression, without groups that capture."""
     translated = {"**.": r"(?:[^.]+\.)*", "*": r"[^.]*", "{": "(?:", "}": ")", ",": "|"}
     pieces = re.split(r"(\*\*\.|[*{},])", pattern)
-    return re.compile("".join(translated.get(piece, re.escape(piece)) for piece in pieces))
+    return "".join(translated.get(piece, re.escape(piece)) for piece in pieces)
 
 
 def block_of(name: str) -> int | None:

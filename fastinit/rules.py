@@ -5,6 +5,7 @@ The methods are those of OLMo-core 3.0.0, and so is the order of operations: eve
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 
 from fastinit.distributions import Normal, TruncatedNormal, Uniform
@@ -131,6 +132,7 @@ def truncated(std: float) -> TruncatedNormal:
     return TruncatedNormal(0.0, std, -3 * std, 3 * std)
 
 
+@lru_cache(maxsize=4096)  # a model has a few laws, and each is asked for once a layer and expert
 def law_of(method: str, role: Role, sizes: Sizes) -> Law | None:
     """The law of a parameter; None for one that stays untouched.
 

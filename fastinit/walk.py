@@ -49,8 +49,11 @@ def experts_shard(module: Any, weight: Tensor) -> LocalShard | None:
     The module says so by ``num_experts``, ``num_local_experts`` and ``ep_rank``; None where nothing is sharded, and for
     a ``DTensor``, which knows its place.
     """
-    whole, local, rank = (getattr(module, name, None) for name in ("num_experts", "num_local_experts", "ep_rank"))
-    if whole is None or local is None or rank is None or local == whole or dtensor.is_dtensor(weight):
+    local = getattr(module, "num_local_experts", None)
+    if local is None:  # most modules, of which there may be thousands: a module takes long to say that it lacks a name
+        return None
+    whole, rank = getattr(module, "num_experts", None), getattr(module, "ep_rank", None)
+    if whole is None or rank is None or local == whole or dtensor.is_dtensor(weight):
         return None
     return LocalShard((whole, *weight.shape[1:]), (rank * local, *[0] * (weight.ndim - 1)))
 

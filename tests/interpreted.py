@@ -11,6 +11,7 @@ from fastinit.kernels.quantile import bounded_value_of, round_to
 
 assert backend.INTERPRETED
 fill_ = backend.fill_
+fill_many_ = backend.fill_many_
 
 
 def philox_words(counter: torch.Tensor, key: torch.Tensor, rounds: int) -> torch.Tensor:

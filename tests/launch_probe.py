@@ -3,58 +3,23 @@
 Prints one JSON object: how many kernels were compiled for which change of the arguments.
 """
 
+import itertools
 import json
 
 import torch
 import triton
-from triton.backends.compiler import GPUTarget
+from null_driver import Driver
 from triton.runtime import driver
 
 import fastinit
-from fastinit import Key, LocalShard, op
+from fastinit import Key, LocalShard, foreach, foreach_fill_, op
 from fastinit.backends import triton as backend
-
-
-class Launcher:
-    """Takes a launch, and does nothing."""
-
-    def __init__(self, *arguments, **options):
-        pass
-
-    def __call__(self, *arguments, **options):
-        pass
-
-
-class Driver:
-    """What triton.runtime.driver.active is asked for, in Triton 3.6 to 3.8."""
-
-    class utils:
-        @staticmethod
-        def load_binary(*arguments):
-            return 0, 0, 32, 0, 1024
-
-        @staticmethod
-        def get_device_properties(device):
-            return {"max_shared_mem": 2**17}
-
-    launcher_cls = Launcher
-
-    def get_current_target(self):
-        return GPUTarget("cuda", 90, 32)
-
-    def get_current_device(self):
-        return 0
-
-    def get_current_stream(self, device=None):
-        return 0
-
-    def get_active_torch_device(self):
-        return torch.device("cpu")
+from fastinit.distributions import TruncatedNormal
 
 
 def kernels() -> int:
     """Compiled so far."""
-    caches = [kernel.device_caches[0][0] for kernel in (backend.fill_rows, backend.fill_box)]
+    caches = [kernel.device_caches[0][0] for kernel in (backend.fill_rows, backend.fill_box, backend.fill_table)]
     return sum(map(len, caches))
 
 
@@ -67,9 +32,20 @@ def fills(shape, seeds=(1,), stds=(0.02,), shards=(None,), dtype=torch.float32):
                 fastinit.trunc_normal_(tensor, std=std, a=-3 * std, b=3 * std, key=Key(seed, seed // 3), shard=shard)
 
 
+def lists(sizes, seeds=(1,), stds=(0.02,), offsets=(0,), dtype=torch.float32):
+    """Fill a list of tensors, one for each combination."""
+    cases = list(itertools.product(sizes, seeds, stds, offsets))
+    foreach_fill_(
+        [torch.empty(size, dtype=dtype) for size, *_ in cases],
+        [TruncatedNormal(0.0, std, -3 * std, 3 * std) for _, _, std, _ in cases],
+        keys=[Key(seed, seed // 3) for _, seed, _, _ in cases],
+        shards=[LocalShard((2**40,), (offset,)) for *_, offset in cases],
+    )
+
+
 def main() -> None:
     driver.set_active(Driver())
-    op.backend_for = lambda device_type: backend
+    op.backend_for = foreach.backend_for = lambda device_type: backend
     assert isinstance(backend.fill_rows, triton.JITFunction)
     counts = {}
     fills(4096)
@@ -86,6 +62,17 @@ def main() -> None:
     fills(4097)
     fills(4095, shards=[LocalShard((2**40,), (offset,)) for offset in (0, 1, 3, 2**31 + 1)])
     counts["odd sizes and offsets"] = kernels()
+    before = kernels()
+    lists([4096])
+    counts["first list"] = kernels() - before
+    lists([4096, 4097, 5000, 8192, 2**20 + 1] * 7)
+    lists([4096], seeds=(0, 1, 16, 2**31, 2**32, 2**63, 2**64 - 1), offsets=(0, 1, 16, 2**31, 2**32 + 3))
+    lists([4096], stds=(1.0, 0.5, 16.0, 1e-3, 1e4))
+    counts["lists of any sizes, seeds, stds, offsets and lengths"] = kernels() - before
+    lists([64, 1000, 1024, 2048])
+    counts["lists with shorter tensors"] = kernels() - before
+    lists([1, 5, 4096, 8192], dtype=torch.bfloat16)
+    counts["lists of another dtype"] = kernels() - before
     print(json.dumps(counts))
 
 

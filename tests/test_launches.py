@@ -11,7 +11,7 @@ PROBE = Path(__file__).parent / "launch_probe.py"
 
 def test_no_new_seed_offset_size_or_std_recompiles(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PROBE.parents[1] / "tools")}
     result = subprocess.run([sys.executable, str(PROBE)], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == {
@@ -21,4 +21,8 @@ def test_no_new_seed_offset_size_or_std_recompiles(tmp_path):
         "sizes": 1,
         "offsets": 1,
         "odd sizes and offsets": 2,  # stores of single elements, where a run begins or ends within a vector
+        "first list": 1,
+        "lists of any sizes, seeds, stds, offsets and lengths": 1,
+        "lists with shorter tensors": 3,  # two smaller sizes of blocks
+        "lists of another dtype": 6,
     }

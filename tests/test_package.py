@@ -23,6 +23,7 @@ PARTS = (
     "backends",
     "op",
     "init",
+    "foreach",
     "methods",
     "model",
     "sync",

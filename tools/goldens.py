@@ -54,11 +54,16 @@ LAYOUTS: dict[str, Callable[[torch.dtype], tuple[Tensor, LocalShard | None]]] = 
 
 
 def digest(fill: str, law: str, dtype: str, layout: str) -> str:
-    """SHA-256 of one fill's bytes, in row-major order."""
+    """SHA-256 of one fill's bytes."""
     tensor, shard = LAYOUTS[layout](DTYPES[dtype])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="mean is more than 2 std")  # far tails are meant
         getattr(fastinit, fill)(tensor, *LAWS[fill][law], key=KEY, shard=shard)
+    return sha256(tensor)
+
+
+def sha256(tensor: Tensor) -> str:
+    """Of the tensor's bytes, in row-major order."""
     return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 

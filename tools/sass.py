@@ -21,13 +21,17 @@ from pathlib import Path
 
 import torch
 import triton
+import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastinit.backends import triton as backend
+from fastinit.backends.triton_table import LIGHT, UNITS, _clamp, vector_of
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.geometry import LocalShard
 from fastinit.kernels.linear import fill_rows
+from fastinit.kernels.table import fill_table
+from fastinit.lowering import lower
 
 LAWS: dict[str, Distribution] = {
     "3sigma": TruncatedNormal(0.0, 0.02, -0.06, 0.06),
@@ -41,7 +45,7 @@ LAWS: dict[str, Distribution] = {
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 _POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float64: "*fp64"}
-LAYOUTS = ("flat", "odd", "rows", "box", "transposed")
+LAYOUTS = ("flat", "odd", "rows", "box", "transposed", "table")
 
 
 @dataclass
@@ -69,6 +73,8 @@ class Count:
 def compiled(law: str, dtype: str, layout: str, arch: str):
     """The kernel as the launcher would compile it, the elements a thread fills in a block, and the blocks of a program."""
     target = _target(arch)
+    if layout == "table":
+        return _compiled_table(law, dtype, target)
     tensor, shard = _example(layout, DTYPES[dtype])
     (launch,) = backend.plan(tuple(tensor.shape), tensor.stride(), tensor.dtype, shard, LAWS[law])
     kernel, constexprs = launch.kernel, dict(launch.options)
@@ -91,6 +97,25 @@ def compiled(law: str, dtype: str, layout: str, arch: str):
     source = ASTSource(kernel, signature, constexprs=constexprs, attrs={(0,): [["tt.divisibility", 16]]})
     compiled_kernel = triton.compile(source, target=target, options=options)
     return compiled_kernel, elements // (options["num_warps"] * target.warp_size), turns
+
+
+def _compiled_table(law: str, dtype: str, target: GPUTarget):
+    """The same for the kernel that fills many tensors, of full blocks, one a program."""
+    numbers = lower(LAWS[law])
+    units = UNITS[0] if numbers.regime in LIGHT else UNITS[0] // 2
+    vector = vector_of(str(DTYPES[dtype]).removeprefix("torch."))
+    name = str(DTYPES[dtype]).removeprefix("torch.")
+    options = backend._law_options(LAWS[law], _clamp(numbers, name))
+    constexprs = {name: value for name, value in options.items() if name.isupper()}
+    options = {name: value for name, value in options.items() if not name.isupper()}
+    constexprs |= dict(DTYPE=getattr(tl, str(DTYPES[dtype]).removeprefix("torch.")), VECTOR=vector, UNITS=units)
+    constexprs |= dict(COEFFICIENTS=len(numbers.coefficients))
+    signature: dict[str, object] = {"rows_ptr": "*i64", "laws_ptr": "*fp32", "row_of_program_ptr": "*i32"}
+    attrs = {(k,): [["tt.divisibility", 16]] for k in range(len(signature))}
+    signature |= dict.fromkeys(constexprs, "constexpr")
+    source = ASTSource(fill_table, signature, constexprs=constexprs, attrs=attrs)
+    compiled_kernel = triton.compile(source, target=target, options=options)
+    return compiled_kernel, units * vector // (options["num_warps"] * target.warp_size), 1
 
 
 def count(law: str, dtype: str, layout: str, arch: str) -> Count:

@@ -2,20 +2,21 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastinit.backends import numba_loops as loops
-from fastinit.backends.numba_fill import TILE_GROUPS, fill_tiles
+from fastinit.backends.numba_fill import ROW, TILE_GROUPS, fill_table
 from fastinit.distributions import Distribution
-from fastinit.fill import Fill
-from fastinit.geometry import row_major_strides
+from fastinit.fill import Fill, Fills
+from fastinit.geometry import Shape, row_major_strides
 from fastinit.layout import Axis, merge_axes
 from fastinit.lowered import Clamp, Lowered, Regime
 from fastinit.lowering import lower
@@ -24,7 +25,7 @@ WIDTH = TILE_GROUPS * 4
 TRANSPOSED_ROWS = 16  # of a tile, where memory runs along the rows: 64 bytes of fp32
 ELEMENTS_A_THREAD = 2**15  # below twice this, handing work over costs more than it saves
 # As which numbers the loops see memory: bf16 and fp16 are rounded with integers, and told apart by the sign.
-_MEMORY = {torch.bfloat16: (torch.int16, np.int16), torch.float16: (torch.int16, np.uint16)}
+_MEMORY = {"float32": np.float32, "float64": np.float64, "bfloat16": np.int16, "float16": np.uint16}
 _LAWS: dict[Regime, Any] = {
     Regime.CONSTANT: loops.Constant,
     Regime.UNIFORM: loops.Uniform,
@@ -36,50 +37,93 @@ _LAWS: dict[Regime, Any] = {
 }
 
 
+class Job(NamedTuple):
+    """The rows ``range(begin, end)`` of a table, which one compiled loop runs."""
+
+    begin: int
+    end: int
+    element: Any  # as which numbers the loop sees memory
+    law: tuple[Any, ...]
+
+
 def fill_(tensor: Tensor, fill: Fill) -> None:
-    """Fill a tensor of any strides; its dimensions merge into three loops or fewer, or else those run from outside."""
-    axes = merge_axes(tuple(tensor.shape), tensor.stride(), row_major_strides(fill.shard.global_shape))
-    axes = [Axis(1, 0, 0)] * (3 - len(axes)) + axes
-    outer, inner = axes[:-3], axes[-3:]
-    memory = _memory(tensor)
-    law = _law(fill.distribution, str(tensor.dtype).removeprefix("torch."))
-    words = _key_words(fill.key.seed, fill.key.stream)
-    for turn in product(*(range(axis.size) for axis in outer)):
-        offset = sum(k * axis.stride for k, axis in zip(turn, outer, strict=True))
-        first = fill.shard.first_index + sum(k * axis.global_stride for k, axis in zip(turn, outer, strict=True))
-        _fill_box(memory[offset:], inner, first, words, law)
+    """Fill a tensor of any strides."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    table = _boxes(tuple(tensor.shape), tensor.stride(), dtype, fill.shard.global_shape).copy()
+    table["address"] += tensor.data_ptr()
+    table["first_index"] += np.uint64(fill.shard.first_index)
+    table["seed"], table["stream"] = fill.key.seed, fill.key.stream
+    _run(table, [Job(0, len(table), _MEMORY[dtype], _law(fill.distribution, dtype))])
 
 
-def _fill_box(memory: Any, axes: list[Axis], first: int, words: tuple[Any, ...], law: tuple[Any, ...]) -> None:
-    sizes, strides, global_strides = (tuple(np.int64(n) for n in part) for part in zip(*axes, strict=True))
-    height = TRANSPOSED_ROWS if axes[2].stride != 1 and axes[1].size > 1 and axes[1].stride < axes[2].stride else 1
-    across, down = -(-(axes[2].size + 3) // WIDTH), -(-axes[1].size // height)
-    tiles = axes[0].size * down * across
+def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
+    """Fill all tensors of a list in one pass over the threads."""
+    table, tensor = fills.rows([_boxes(*place) for place in fills.places])
+    table["address"] += np.array([t.data_ptr() for t in tensors])[tensor]
+    # Sorted by law and dtype: there is a loop for each.
+    dtypes = list(_MEMORY)
+    dtype = np.array([dtypes.index(place.dtype) for place in fills.places])[fills.place]
+    kind = (fills.distribution * len(dtypes) + dtype)[tensor]
+    table = table[np.argsort(kind, kind="stable")]
+    jobs, begin = [], 0
+    for code, count in zip(*np.unique(kind, return_counts=True), strict=True):
+        law, name = fills.distributions[code // len(dtypes)], dtypes[code % len(dtypes)]
+        jobs.append(Job(begin, begin + int(count), _MEMORY[name], _law(law, name)))
+        begin += int(count)
+    _run(table, jobs)
 
-    def part(begin: int, end: int) -> None:
-        buffer = np.empty((height, WIDTH), memory.dtype)
-        place = (sizes, strides, global_strides, np.uint64(first))
-        fill_tiles(memory, (np.int64(begin), np.int64(end)), buffer, *place, *words, *law)
 
-    threads = min(torch.get_num_threads(), tiles, axes[0].size * axes[1].size * axes[2].size // ELEMENTS_A_THREAD)
+@lru_cache(maxsize=4096)
+def _boxes(shape: Shape, strides: Shape, dtype: str, global_shape: Shape) -> Any:
+    """A tensor as ROWs without a key; its dimensions merge into three loops or fewer, or else several boxes are.
+
+    The address is in bytes from the tensor's first element, the first index counts from that element's.
+    """
+    axes = merge_axes(shape, strides, row_major_strides(global_shape))
+    outer, inner = axes[:-3], [Axis(1, 0, 0)] * (3 - len(axes)) + axes[-3:]
+    columns = inner[2]
+    transposed = columns.stride != 1 and inner[1].size > 1 and inner[1].stride < columns.stride
+    turns = list(product(*(range(axis.size) for axis in outer))) if 0 not in shape else []
+    boxes = np.zeros(len(turns), ROW)
+    boxes["sizes"], boxes["strides"], boxes["global_strides"] = zip(*inner, strict=True)
+    boxes["height"] = TRANSPOSED_ROWS if transposed else 1
+    for box, turn in zip(boxes, turns, strict=True):
+        box["address"] = (
+            sum(k * axis.stride for k, axis in zip(turn, outer, strict=True)) * np.dtype(_MEMORY[dtype]).itemsize
+        )
+        box["first_index"] = sum(k * axis.global_stride for k, axis in zip(turn, outer, strict=True))
+    return boxes
+
+
+def _run(table: Any, jobs: list[Job]) -> None:
+    """Divide the table among threads: each takes consecutive tiles, of about as many elements."""
+    sizes, height = table["sizes"], table["height"]
+    tiles = sizes[:, 0] * -(-sizes[:, 1] // height) * -(-(sizes[:, 2] + 3) // WIDTH)
+    elements = np.cumsum(sizes.prod(1))
+
+    def part(begin: tuple[int, int], end: tuple[int, int]) -> None:
+        """From one (row, tile) to another."""
+        for job in jobs:
+            first, last = max(begin, (job.begin, 0)), min(end, (job.end, 0))
+            if first < last:
+                buffer = np.empty((TRANSPOSED_ROWS, WIDTH), job.element)
+                fill_table(table, first, last, buffer, *job.law)
+
+    total = int(elements[-1]) if len(elements) else 0
+    threads = min(torch.get_num_threads(), int(tiles.sum()), total // ELEMENTS_A_THREAD)
     if threads <= 1:
-        part(0, tiles)
+        part((0, 0), (len(table), 0))
         return
-    bounds = [tiles * k // threads for k in range(threads + 1)]
+    bounds = [(0, 0)]
+    for k in range(1, threads):
+        row = int(np.searchsorted(elements, total * k // threads, side="right"))
+        rest = total * k // threads - int(elements[row]) + int(sizes[row].prod())
+        bounds.append((row, int(tiles[row]) * rest // int(sizes[row].prod())))
+    bounds.append((len(table), 0))
     others = [_pool(threads - 1).submit(part, bounds[k], bounds[k + 1]) for k in range(1, threads)]
     part(bounds[0], bounds[1])
     for other in others:
         other.result()
-
-
-def _memory(tensor: Tensor) -> Any:
-    """The tensor's memory, from its first element to its last, as a flat array that shares it."""
-    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    flat = tensor.detach().as_strided((span,), (1,))
-    if tensor.dtype not in _MEMORY:
-        return flat.numpy()
-    bits, seen_as = _MEMORY[tensor.dtype]
-    return flat.view(bits).numpy().view(seen_as)
 
 
 @lru_cache(maxsize=4096)
@@ -102,18 +146,6 @@ def _as_tuple(constants: Lowered) -> Any:
         else:
             fields[name] = np.int64(value) if name == "split" else np.float32(value)
     return kind(**fields)
-
-
-@lru_cache(maxsize=4096)
-def _key_words(seed: int, stream: int) -> tuple[Any, ...]:
-    """The ten round keys, and the stream's two words."""
-    low, high = seed & 0xFFFFFFFF, seed >> 32
-    keys = [((low + k * 0x9E3779B9) % 2**32, (high + k * 0xBB67AE85) % 2**32) for k in range(10)]
-    return (
-        tuple(np.uint32(word) for pair in keys for word in pair),
-        np.uint32(stream & 0xFFFFFFFF),
-        np.uint32(stream >> 32),
-    )
 
 
 # Our own threads, as numba's are not safe here: its workqueue layer forbids calls from two Python threads at once, and

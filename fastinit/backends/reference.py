@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fastinit.fill import Fill
+from fastinit.fill import Fill, Fills
 from fastinit.geometry import LocalShard, is_one_run, row_major_strides
 from fastinit.lowered import Lowered, Regime
 from fastinit.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
@@ -192,6 +192,12 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
     law = fill.lowered
     lowest, highest = law.bounds(str(tensor.dtype).removeprefix("torch."))
     _fill_box(tensor, fill.shard, fill.key, law, lowest, highest)
+
+
+def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
+    """Fill one after the other."""
+    for k, tensor in enumerate(tensors):
+        fill_(tensor, fills.one(k))
 
 
 def _fill_box(tensor: Tensor, shard: LocalShard, key: Key, law: Lowered, lowest: float, highest: float) -> None:

@@ -1,20 +1,25 @@
 """Triton backend: the launches. A tensor's dimensions are merged into loops, which one of two kernels runs."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 import triton
+import triton.language as tl
 from torch import Tensor
 
+from fastinit.backends.triton_table import LIGHT, TableLaunch, launches_of, vector_of
 from fastinit.distributions import Distribution
-from fastinit.fill import Fill
+from fastinit.fill import Fill, Fills
 from fastinit.geometry import LocalShard, row_major_strides
 from fastinit.kernels.expert import fill_box
 from fastinit.kernels.linear import fill_rows
+from fastinit.kernels.table import fill_table
 from fastinit.layout import Axis, merge_axes
 from fastinit.lowered import Clamp, Regime
 from fastinit.lowering import lower
@@ -39,8 +44,6 @@ _LOGS = {
     Regime.SKEW: LOG_RATIO,
     Regime.FAR: LOG_RATIO,
 }
-# The regimes of which a thread holds a whole block's share in registers; of the others, it holds half as much.
-_LIGHT = (Regime.CONSTANT, Regime.UNIFORM, Regime.CENTRAL, Regime.WIDE)
 _NO_AXIS = Axis(1, 0, 0)
 
 
@@ -66,6 +69,41 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
             launch.kernel[(launch.programs,)](view, *launch.place, *_words(fill.key), *launch.law, **launch.options)
 
 
+def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
+    """Fill a list of tensors on one device: a few launches, and one for each tensor that the tables do not serve."""
+    # A replay of a CUDA graph would copy the tables again, from pinned memory that others have had since.
+    launches, alone = ([], range(len(tensors))) if _capturing(tensors[0]) else launches_of(tensors, fills)
+    if launches:
+        with _on_device_of(tensors[0]):
+            for launch, tables in zip(launches, _on_device(launches, tensors[0].device), strict=True):
+                fill_table[(launch.programs,)](
+                    *tables,
+                    DTYPE=getattr(tl, launch.dtype),
+                    COEFFICIENTS=len(lower(launch.law).coefficients),
+                    VECTOR=vector_of(launch.dtype),
+                    UNITS=launch.units,
+                    **_law_options(launch.law, launch.clamp),
+                )
+    for k in alone:
+        fill_(tensors[k], fills.one(k))
+
+
+def _on_device(launches: list[TableLaunch], device: torch.device) -> list[tuple[Tensor, ...]]:
+    """The tables of each launch, copied all at once and without a sync.
+
+    torch gives the pinned memory to others only once the copy is done, and the device's once the launches are.
+    """
+    tables = [table for launch in launches for table in launch.tables]
+    # A pointer that is a multiple of 16 in one list and not in another would make a kernel of its own.
+    sizes = [-(-table.nbytes // 16) * 16 for table in tables]
+    host = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for part, table in zip(host.split(sizes), tables, strict=True):
+        np.copyto(part.numpy()[: table.nbytes].view(table.dtype).reshape(table.shape), table)
+    parts = host.to(device, non_blocking=True).split(sizes)
+    typed = [part.view(getattr(torch, table.dtype.name)) for part, table in zip(parts, tables, strict=True)]
+    return [tuple(typed[k : k + 3]) for k in range(0, len(typed), 3)]
+
+
 @lru_cache(maxsize=4096)
 def plan(
     shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype, shard: LocalShard, law: Distribution
@@ -87,8 +125,8 @@ def plan(
 def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -> Launch:
     """``fill_rows`` for one loop, or for two, over consecutive elements."""
     row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
-    vector = 8 if dtype.itemsize == 2 else 4
-    units = UNITS if lower(law).regime in _LIGHT else UNITS // 2
+    vector = vector_of(str(dtype).removeprefix("torch."))
+    units = UNITS if lower(law).regime in LIGHT else UNITS // 2
     # A flat fill has one block size, so that no size makes a kernel of its own; rows may be short and many.
     while len(axes) == 2 and units > 32 and units * vector > column.size:
         units //= 2
@@ -104,7 +142,8 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
         0,
         (row.stride, first, row.global_stride, column.size, blocks, blocks_per_program),
         _law_arguments(law, dtype),
-        dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units) | _law_options(law, dtype),
+        dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units)
+        | _law_options(law, _clamp(law, dtype)[0]),
     )
 
 
@@ -134,7 +173,7 @@ def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Dis
             ROWS=height,
             GROUPS=width,
         )
-        | _law_options(law, dtype),
+        | _law_options(law, _clamp(law, dtype)[0]),
     )  # fmt: skip
 
 
@@ -146,11 +185,12 @@ def _law_arguments(law: Distribution, dtype: torch.dtype) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _law_options(law: Distribution, dtype: torch.dtype) -> dict[str, Any]:
+def _law_options(law: Distribution, clamp: Clamp) -> dict[str, Any]:
+    """What a kernel is compiled for, of a law."""
     regime = lower(law).regime
     options: dict[str, Any] = dict(
         REGIME=int(regime),
-        CLAMP=int(_clamp(law, dtype)[0]),
+        CLAMP=int(clamp),
         LOG=_LOGS.get(regime, ()),
         EXACT_FMA=INTERPRETED,
     )
@@ -170,6 +210,11 @@ def _clamp(law: Distribution, dtype: torch.dtype) -> tuple[Clamp, tuple[float, f
 def _words(key: Key) -> tuple[int, int, int, int]:
     """The words of the seed and of the stream, low word first."""
     return key.seed & 0xFFFFFFFF, key.seed >> 32, key.stream & 0xFFFFFFFF, key.stream >> 32
+
+
+def _capturing(tensor: Tensor) -> bool:
+    """Whether what is launched now becomes part of a CUDA graph."""
+    return tensor.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _on_device_of(tensor: Tensor) -> Any:

@@ -1,0 +1,156 @@
+"""The table of a list of tensors: runs and rows of consecutive elements, of which one launch fills many."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from fastinit.distributions import Distribution
+from fastinit.fill import Fills
+from fastinit.formats import FORMATS
+from fastinit.geometry import Shape, row_major_strides
+from fastinit.kernels.table import LAW_FIELDS, ROW_FIELDS
+from fastinit.layout import Axis, merge_axes
+from fastinit.lowered import Clamp, Lowered, Regime
+from fastinit.lowering import lower
+
+PROGRAMS = 4096  # as for one tensor: enough for every multiprocessor
+BLOCKS = 8  # of a program at most
+UNITS = (1024, 256, 64)  # of a block, by the length of a row; half as many where the regime is not light
+# The regimes of which a thread holds a whole block's share in registers; of the others, it holds half as much.
+LIGHT = (Regime.CONSTANT, Regime.UNIFORM, Regime.CENTRAL, Regime.WIDE)
+# Of one tensor in the table. With more rows, or blocks, filling it takes longer than a launch of its own.
+ROWS_AT_MOST, BLOCKS_AT_MOST = 64, 4096
+
+# The columns that the kernel reads, in its order, and one more from which they are computed.
+ROW = np.dtype(
+    [
+        ("address", np.int64),  # of the first element
+        ("row_pitch", np.int64),  # memory elements from row to row
+        ("first_index", np.uint64),
+        ("global_row_pitch", np.uint64),
+        ("columns", np.int64),
+        ("programs_per_row", np.int64),
+        ("blocks_per_program", np.int64),
+        ("first_program", np.int64),
+        ("law", np.int64),  # a row of the table of laws
+        ("split", np.int64),
+        ("seed", np.uint64),
+        ("stream", np.uint64),
+        ("rows", np.int64),
+    ]
+)
+_DTYPES = tuple(FORMATS)
+_BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
+
+
+class TableLaunch(NamedTuple):
+    """One launch: what the kernel is compiled for, and the tables that it reads."""
+
+    dtype: str
+    law: Distribution  # any of its laws: they share a regime and the number of coefficients
+    clamp: Clamp
+    units: int
+    programs: int
+    tables: tuple[Any, Any, Any]  # as the kernel takes them: rows, laws, row of each program
+
+
+def vector_of(dtype: str) -> int:
+    """Elements of a unit, which one thread stores at once."""
+    return 8 if _BYTES[dtype] == 2 else 4
+
+
+def launches_of(tensors: Sequence[Tensor], fills: Fills) -> tuple[list[TableLaunch], Any]:
+    """The launches that fill the tensors, and which of the tensors are left: those that no table serves."""
+    pieces = [_pieces(*place) for place in fills.places]
+    alone = np.flatnonzero(np.array([part is None for part in pieces])[fills.place])
+    rows, tensor = fills.rows([np.zeros(0, ROW) if part is None else part for part in pieces])
+    rows["address"] += np.array([t.data_ptr() for t in tensors], np.int64)[tensor]
+    rows["law"] = fills.distribution[tensor]
+    lowered = [lower(law) for law in fills.distributions]
+    # Each kind of launch by a number: dtype, law, and size of block; laws by regime, clamps and number of coefficients.
+    longest = np.array([vector_of(place.dtype) for place in fills.places])[:, None] * np.array(UNITS[:-1])
+    level = (rows["columns"][:, None] < longest[fills.place[tensor]]).sum(1)
+    dtype = np.array([_DTYPES.index(place.dtype) for place in fills.places], np.int64)[fills.place[tensor]]
+    kinds = [[(law.regime, len(law.coefficients), _clamp(law, name)) for law in lowered] for name in _DTYPES]
+    numbered = list(dict.fromkeys(kind for of_dtype in kinds for kind in of_dtype))
+    number = np.array([[numbered.index(kind) for kind in of_dtype] for of_dtype in kinds], np.int64)
+    one_of = (dtype * len(numbered) + number[dtype, rows["law"]]) * len(UNITS) + level
+    launches = []
+    for one in np.unique(one_of):
+        rest, size = divmod(int(one), len(UNITS))
+        name, clamp = _DTYPES[rest // len(numbered)], numbered[rest % len(numbered)][-1]
+        launches.append(_launch(rows[one_of == one], name, UNITS[size], clamp, fills.distributions))
+    return launches, alone
+
+
+@lru_cache(maxsize=4096)
+def _pieces(shape: Shape, strides: Shape, dtype: str, global_shape: Shape) -> Any:
+    """A tensor as ROWs without a key, or None. The address is in bytes from its first element.
+
+    Two loops, the inner one over consecutive elements, are one ROW; of more loops, the outer ones are run here.
+    """
+    axes = merge_axes(shape, strides, row_major_strides(global_shape))
+    if axes[-1].stride != 1:
+        return None
+    *outer, row, column = [Axis(1, 0, 0)] * (2 - len(axes)) + axes
+    turns = list(product(*(range(axis.size) for axis in outer)))
+    vector = vector_of(dtype)
+    size = next((units * vector for units in UNITS if units * vector <= column.size), UNITS[-1] * vector)
+    if len(turns) > ROWS_AT_MOST or len(turns) * row.size * (column.size // size + 1) > BLOCKS_AT_MOST:
+        return None
+    pieces = np.zeros(len(turns), ROW)
+    pieces["row_pitch"], pieces["global_row_pitch"] = row.stride, row.global_stride
+    pieces["rows"], pieces["columns"] = row.size, column.size
+    item = _BYTES[dtype]
+    for piece, turn in zip(pieces, turns, strict=True):
+        piece["address"] = sum(k * axis.stride for k, axis in zip(turn, outer, strict=True)) * item
+        piece["first_index"] = sum(k * axis.global_stride for k, axis in zip(turn, outer, strict=True))
+    return pieces
+
+
+def _clamp(law: Lowered, dtype: str) -> Clamp:
+    """Both comparisons or none, so that few laws are kept apart."""
+    try:
+        return Clamp.BELOW | Clamp.ABOVE if law.clamp(dtype) else Clamp(0)
+    except ValueError:  # no value of this dtype is inside: no tensor of the list has it
+        return Clamp(0)
+
+
+def _launch(rows: Any, dtype: str, units: int, clamp: Clamp, distributions: Sequence[Distribution]) -> TableLaunch:
+    """The launch for ROWs of one kind."""
+    chosen, rows["law"] = np.unique(rows["law"], return_inverse=True)
+    laws = [distributions[k] for k in chosen]
+    lowered = [lower(law) for law in laws]
+    rows["split"] = np.array([law.split for law in lowered])[rows["law"]]
+    units = units if lowered[0].regime in LIGHT else units // 2
+    size = units * vector_of(dtype)
+    # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.
+    begin = np.where(rows["global_row_pitch"] % np.uint64(size) == 0, rows["first_index"] % np.uint64(size), size - 1)
+    blocks = (begin.astype(np.int64) + rows["columns"] - 1) // size + 1
+    rows["blocks_per_program"] = np.minimum(min(max(int((blocks * rows["rows"]).sum()) // PROGRAMS, 1), BLOCKS), blocks)
+    rows["programs_per_row"] = -(-blocks // rows["blocks_per_program"])
+    programs = rows["rows"] * rows["programs_per_row"]
+    rows["first_program"] = np.cumsum(programs) - programs
+    return TableLaunch(
+        dtype,
+        laws[0],
+        clamp,
+        units,
+        int(programs.sum()),
+        (
+            rows.view(np.int64).reshape(len(rows), -1)[:, : ROW_FIELDS.value],
+            np.array([_numbers(law, dtype) for law in lowered], np.float32),
+            np.repeat(np.arange(len(rows), dtype=np.int32), programs),
+        ),
+    )
+
+
+def _numbers(law: Lowered, dtype: str) -> tuple[float, ...]:
+    """A row of the table of laws: LAW_FIELDS numbers, and the coefficients."""
+    numbers = (law.scale, law.offset, law.offset_right, law.gain, law.shift, law.origin, *law.bounds(dtype))
+    assert len(numbers) == LAW_FIELDS.value
+    return numbers + law.coefficients
