@@ -1,34 +1,26 @@
-"""``python -m bench micro`` and ``python -m bench report``."""
+"""``python -m bench SUBCOMMAND``; see ``--help``, and each subcommand's own."""
 
 import argparse
 import sys
 
-import torch
+from bench import micro, rows
 
-from bench import micro, report, rows
+COMMANDS = {"micro": micro}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("micro", help="each fill against torch's own; appends rows")
-    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    one.add_argument("--elements", type=int, default=2**24)
-    one.add_argument("--repeats", type=int, default=15)
-    one.add_argument("--dry", action="store_true", help="print the rows, and append none")
-    commands.add_parser("report", help="write the README's tables from the rows on file")
+    for name, module in COMMANDS.items():
+        help_line = module.__doc__.partition("\n")[0]
+        command = commands.add_parser(name, help=help_line, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    migrate = commands.add_parser("migrate", help="give a file of rows the columns of today")
+    migrate.add_argument("name", choices=rows.COLUMNS)
+    migrate.set_defaults(run=lambda arguments: rows.migrate(arguments.name))
     arguments = parser.parse_args()
-    if arguments.command == "report":
-        report.write()
-        return 0
-    found = micro.measure(torch.device(arguments.device), arguments.elements, arguments.repeats)
-    for row in found:
-        print(
-            f"{row['fill']:24}{row['provider']:10}{row['dtype']:10}{row['ns_per_element']:>9} ns {row['gb_per_s']:>8} GB/s"
-        )
-    if not arguments.dry:
-        print(f"appended to {rows.append('micro', found)}")
-    return 0
+    return arguments.run(arguments) or 0
 
 
 if __name__ == "__main__":
