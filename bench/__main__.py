@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from bench import micro, rows
+from bench import micro, model, rows, sass, sharded
 
-COMMANDS = {"micro": micro}
+COMMANDS = {"micro": micro, "sharded": sharded, "model": model, "sass": sass}
 
 
 def main() -> int:
