@@ -33,7 +33,7 @@ def compare(what: str, tensor: Tensor, law: Distribution, key: Key, shard: Local
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have the same bits; NaNs and signed zeros count as theirs."""
-    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
+    return torch.equal(_bytes(one), _bytes(other))
 
 
 def _ends(tensor: Tensor, shard: LocalShard) -> Iterator[tuple[Tensor, LocalShard]]:
@@ -45,3 +45,7 @@ def _ends(tensor: Tensor, shard: LocalShard) -> Iterator[tuple[Tensor, LocalShar
     rows = max(1, PART // (tensor.numel() // tensor.shape[dim]))
     for start in (0, tensor.shape[dim] - rows):
         yield from _ends(tensor.narrow(dim, start, rows), shard.shifted(dim, start))
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)

@@ -57,26 +57,25 @@ def check_all(device: torch.device, dtypes: dict[str, torch.dtype]) -> None:
 def measure(
     device: torch.device, dtypes: dict[str, torch.dtype], budget: float, largest: int
 ) -> Iterator[list[rows.Row]]:
-    """Rows of each layout at one size, then of each size, smallest first, until the next would exceed the budget."""
+    """Rows of each size, smallest first, until the next would exceed the budget; then of the other layouts at one size."""
     largest = min(largest, memory.largest_tensor(device))
     begin, share = time.perf_counter(), budget / (len(SIZES) + len(LAYOUTS)) / len(dtypes)
+    left = share * len(dtypes) * len(SIZES)
+    last, taken = SIZES[0], 0.0  # bytes, and the seconds that the fewest rounds of all dtypes take
+    for size in SIZES:
+        if size > largest or time.perf_counter() - begin + taken * size / last > left:
+            break
+        last, taken = size, 0.0
+        for name, dtype in dtypes.items():
+            started = time.perf_counter()
+            found = cell(device, name, "linear", size // dtype.itemsize, share, fills=tuple(FILLS))
+            taken += (time.perf_counter() - started) * LEAST / int(found[0]["repeats"])
+            yield found
+    size = min(LAYOUT_BYTES[device.type], _power(largest // 4))  # a bank is four times what is filled of it
     for name, dtype in dtypes.items():
         for layout in LAYOUTS:
-            size = min(LAYOUT_BYTES[device.type], largest // 4)  # a bank is four times what is filled of it
-            yield cell(device, name, layout, _power(size) // dtype.itemsize, share, fills=(MAIN,))
-    last, taken = 0, 0.0  # bytes, and seconds that all dtypes took
-    for size in SIZES:
-        if size > largest or time.perf_counter() - begin + taken * size / max(last, 1) > budget:
-            break
-        started = time.perf_counter()
-        fewest = 0.0
-        for name, dtype in dtypes.items():
-            cell_started = time.perf_counter()
-            found = cell(device, name, "linear", size // dtype.itemsize, share, fills=tuple(FILLS))
-            rounds = int(found[0]["repeats"])
-            fewest += (time.perf_counter() - cell_started) * min(1.0, (LEAST + 2) / (rounds + 2))
-            yield found
-        last, taken = size, fewest if size > GATE_BYTES else time.perf_counter() - started
+            if layout != "linear":
+                yield cell(device, name, layout, size // dtype.itemsize, share, fills=(MAIN,))
 
 
 def cell(

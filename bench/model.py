@@ -162,7 +162,6 @@ def check(model: nn.Module) -> None:
 def stand_in(blocks: int, experts: int) -> dict[str, float]:
     """Host microseconds a tensor of the Triton path, where there is no GPU: in a process whose driver launches nothing."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = str(rows.ROOT / "tests")  # the driver is the launch tests' own
     command = [sys.executable, "-m", "bench.host", str(blocks), str(experts)]
     done = subprocess.run(command, env=environment, cwd=rows.ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -21,7 +21,7 @@ Row = dict[str, str]
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 ENVIRONMENT = (
-    "device_type", "device", "driver", "threads", "torch", "triton", "numba", "fastinit", "stream", "commit", "date",
+    "device_type", "device", "driver", "threads", "load", "torch", "triton", "numba", "fastinit", "stream", "commit", "date",
 )  # fmt: skip
 # p20 and p80 are of what the column before them is the median of.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -53,6 +53,7 @@ def environment(device: torch.device | None) -> Row:
         "device": "" if device is None else torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "driver": _driver() if on_gpu else "",
         "threads": str(torch.get_num_threads()) if kind == "cpu" else "",
+        "load": f"{os.getloadavg()[0]:.1f}" if kind else "",  # processes that wanted a core in the minute before
         "torch": torch.__version__,
         "triton": _version("triton") or _version("pytorch-triton-rocm") or _version("pytorch-triton"),
         "numba": _version("numba"),
