@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    rows.check("micro")
     device, dtypes = arguments.device, {name: DTYPES[name] for name in arguments.dtypes}
     check_all(device, dtypes)
     shared = rows.environment(device)

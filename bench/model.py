@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    rows.check("model")
     device = torch.device(arguments.device)
     shape = tuple(arguments.shape or SHAPES[device.type])
     shared = rows.environment(device)

@@ -64,13 +64,19 @@ def environment(device: torch.device | None) -> Row:
     }
 
 
+def check(name: str) -> None:
+    """Raise ``SystemExit`` where the file has other columns than its format; called before anything is measured, too."""
+    path = RESULTS / f"{name}.csv"
+    if path.exists() and _header(path) != COLUMNS[name] + ENVIRONMENT:
+        raise SystemExit(f"{path} has other columns than its format: run `python -m bench migrate {name}`, and look")
+
+
 def append(name: str, rows: Iterable[Row]) -> Path:
-    """Add the rows to ``results/name.csv``. A file with other columns is an error: see ``migrate``."""
+    """Add the rows to ``results/name.csv``."""
+    check(name)
     columns = COLUMNS[name] + ENVIRONMENT
     path = RESULTS / f"{name}.csv"
     new = not path.exists()
-    if not new and _header(path) != columns:
-        raise SystemExit(f"{path} has other columns than its format: run `python -m bench migrate {name}`, and look")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")

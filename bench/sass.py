@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    rows.check("sass")
     found = counted(arguments.arch)
     for row in found:
         if arguments.json:

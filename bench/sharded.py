@@ -93,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    rows.check("sharded")
     kind = arguments.device.type
     most = torch.cuda.device_count() if kind == "cuda" else 4
     worlds = arguments.ranks or [ranks for ranks in (1, 2, 4, 8) if ranks <= most]
