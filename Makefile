@@ -1,4 +1,4 @@
-# Two commands do all their own set-up: `make demo` and `make test`.
+# Three commands do all their own set-up: `make demo`, `make test` and `make bench`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -6,12 +6,13 @@ READY  := $(VENV)/.installed
 # One worker a core, but no more than eight: each imports torch.
 WORKERS ?= auto --maxprocesses=8
 
-.PHONY: help demo test lint format prove clean
+.PHONY: help demo test bench lint format prove clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   fill the weights of OLMoE-1B-7B on the best device there is"
 	@echo "make test   the whole test suite"
+	@echo "make bench  every benchmark on this machine, in minutes; then the tables and plots"
 	@echo "make lint   ruff, mypy, and this project's own rules"
 	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
 
@@ -29,6 +30,10 @@ demo: $(READY)
 # The workers share the cores, so one thread each: OpenMP's waiting threads would take the time of those that work.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# From this folder, as bench/ is not installed.
+bench: $(READY)
+	$(BIN)/python -m bench all $(BENCH_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

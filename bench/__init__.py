@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m bench micro`` appends rows to bench/results, ``python -m bench report`` writes the README's tables."""
+"""Benchmarks: `python -m bench SUBCOMMAND` appends rows to bench/results, and writes the tables and plots from them."""

@@ -1,34 +1,34 @@
-"""``python -m bench micro`` and ``python -m bench report``."""
+"""``python -m bench SUBCOMMAND``: measure, and write what was measured; each has a ``--help``."""
 
 import argparse
+import importlib
 import sys
 
-import torch
-
-from bench import micro, report, rows
+COMMANDS = {
+    "all": "every benchmark, then the report",
+    "micro": "one tensor: sizes, dtypes, layouts, extra memory, against torch and the memset",
+    "sharded": "one sharded weight by the number of ranks: time, traffic, memory",
+    "model": "a model of many tensors: tensors a second, host time",
+    "sass": "instructions an element by class, compiled without a GPU",
+    "report": "the README's tables, bench/RESULTS.md and the plots, from the rows on file",
+    "migrate": "give a file of rows the columns of today",
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("micro", help="each fill against torch's own; appends rows")
-    one.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    one.add_argument("--elements", type=int, default=2**24)
-    one.add_argument("--repeats", type=int, default=15)
-    one.add_argument("--dry", action="store_true", help="print the rows, and append none")
-    commands.add_parser("report", help="write the README's tables from the rows on file")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
+    # Only the module that is asked for is imported: none needs what another does.
+    asked = next((argument for argument in sys.argv[1:] if argument in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text)
+        if name == asked:
+            module = importlib.import_module(f"bench.{name}")
+            command.description = module.__doc__
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
     arguments = parser.parse_args()
-    if arguments.command == "report":
-        report.write()
-        return 0
-    found = micro.measure(torch.device(arguments.device), arguments.elements, arguments.repeats)
-    for row in found:
-        print(
-            f"{row['fill']:24}{row['provider']:10}{row['dtype']:10}{row['ns_per_element']:>9} ns {row['gb_per_s']:>8} GB/s"
-        )
-    if not arguments.dry:
-        print(f"appended to {rows.append('micro', found)}")
-    return 0
+    return arguments.run(arguments)
 
 
 if __name__ == "__main__":

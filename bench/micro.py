@@ -1,92 +1,135 @@
-"""One tensor: every fill against torch's own, and against ``fill_`` as the roof, interleaved in one run."""
+"""One tensor: every fill against torch's own and against ``fill_`` as the roof, over sizes, dtypes and layouts."""
 
-import statistics
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-import fastinit
-from bench import rows
-from fastinit import Key, reference
-from fastinit.distributions import TruncatedNormal
-from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
+from bench import gate, memory, rows
+from bench.layouts import LAYOUTS
+from bench.providers import DTYPES, FILLS, GRAPH, KEY, MAIN, OURS, ROOF
+from bench.timing import LEAST, interleaved
 
-KEY = Key.of("bench.weight", 0)
-# name: (our fill, torch's); all take the tensor alone.
-PROVIDERS: dict[str, tuple[Callable[[Tensor], object], Callable[[Tensor], object]]] = {
-    "trunc_normal_ 3 sigma": (
-        lambda t: fastinit.trunc_normal_(t, std=0.02, a=-0.06, b=0.06, key=KEY),
-        lambda t: torch.nn.init.trunc_normal_(t, std=0.02, a=-0.06, b=0.06),
-    ),
-    "trunc_normal_ default": (
-        lambda t: fastinit.trunc_normal_(t, key=KEY),
-        lambda t: torch.nn.init.trunc_normal_(t),
-    ),
-    "normal_": (
-        lambda t: fastinit.normal_(t, std=0.02, key=KEY),
-        lambda t: torch.nn.init.normal_(t, std=0.02),
-    ),
-    "uniform_": (
-        lambda t: fastinit.uniform_(t, -0.1, 0.1, key=KEY),
-        lambda t: torch.nn.init.uniform_(t, -0.1, 0.1),
-    ),
-}
+SIZES = (*(4**k * 2**10 for k in range(12)), 2**33)  # bytes: 1 KiB to 4 GiB, and 8 GiB
+BUDGET = 150.0  # seconds
+LAYOUT_BYTES = {"cpu": 2**24, "cuda": 2**30}
+GATE_BYTES = 2**17
+# The roof, and every provider of these fills, in a call each.
+Calls = dict[tuple[str, str], Callable[[], object]]
 
 
-def gate(device: torch.device, dtype: torch.dtype) -> None:
-    """No figure of a fill that is not the reference, bit for bit."""
-    got = fastinit.trunc_normal_(torch.empty(10**6, dtype=dtype, device=device), std=0.02, a=-0.06, b=0.06, key=KEY)
-    expected = torch.empty(10**6, dtype=dtype)
-    reference.fill_(expected, Fill(TruncatedNormal(0.0, 0.02, -0.06, 0.06), KEY, LocalShard.whole((10**6,))))
-    if not torch.equal(got.cpu(), expected):
-        raise SystemExit(f"{dtype} on {device} differs from the reference: nothing is measured")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="about how many seconds to measure for")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="bytes; no tensor is larger")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    parser.add_argument("--dry", action="store_true", help="print the rows, and append none")
 
 
-def measure(device: torch.device, elements: int, repeats: int) -> list[dict[str, str]]:
-    """Rows of each provider and dtype; times in ns an element."""
-    found = []
+def run(arguments: argparse.Namespace) -> int:
+    rows.check("micro")
+    device, dtypes = arguments.device, {name: DTYPES[name] for name in arguments.dtypes}
+    check_all(device, dtypes)
     shared = rows.environment(device)
-    for dtype in (torch.float32, torch.bfloat16):
-        gate(device, dtype)
-        tensor = torch.empty(elements, dtype=dtype, device=device)
-        calls: dict[tuple[str, str], Callable[[Tensor], object]] = {("fill_", "torch"): lambda t: t.fill_(1.0)}
-        for name, (ours, theirs) in PROVIDERS.items():
-            calls[name, "fastinit"], calls[name, "torch"] = ours, theirs
-        for call in calls.values():
-            call(tensor)
-        times: dict[tuple[str, str], list[float]] = {provider: [] for provider in calls}
-        for _ in range(repeats):
-            for provider, call in calls.items():
-                times[provider].append(_seconds(call, tensor) / elements * 1e9)
-        roof = statistics.median(times["fill_", "torch"])
-        for (name, provider), values in times.items():
-            low, median, high = _quantiles(values)
-            found.append(
-                {
-                    "fill": name, "provider": provider, "dtype": str(dtype).removeprefix("torch."),
-                    "elements": str(elements), "ns_per_element": f"{median:.4f}", "p20": f"{low:.4f}", "p80": f"{high:.4f}",
-                    "gb_per_s": f"{tensor.element_size() / median:.3f}", "fraction_of_memset": f"{roof / median:.4f}",
-                }
-                | shared
-            )  # fmt: skip
-    return found
+    for found in measure(device, dtypes, arguments.budget, arguments.largest):
+        for row in found:
+            print(
+                f"{row['fill']:24}{row['provider']:16}{row['dtype']:10}{row['layout']:11}{int(row['bytes']):>11,} B "
+                f"{row['ns_per_element']:>11} ns {row['gb_per_s']:>9} GB/s {float(row['fraction_of_memset']):>7.1%}",
+                flush=True,
+            )
+        if not arguments.dry:
+            rows.append("micro", [row | shared for row in found])
+    return 0
 
 
-def _seconds(call: Callable[[Tensor], object], tensor: Tensor) -> float:
-    if tensor.is_cuda:
-        torch.cuda.synchronize()
-    begin = time.perf_counter()
-    call(tensor)
-    if tensor.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
+def check_all(device: torch.device, dtypes: dict[str, torch.dtype]) -> None:
+    """All that is about to be measured, in small: each fill of ours, dtype and layout against the reference."""
+    for name, dtype in dtypes.items():
+        for layout, make in LAYOUTS.items():
+            tensor, shard = make(GATE_BYTES // dtype.itemsize, dtype, device)
+            for fill, benchmarked in FILLS.items():
+                call = benchmarked.ours(tensor, shard)
+                gate.check(f"{fill} of a {layout} {name}", call, tensor, benchmarked.law, KEY, shard)
 
 
-def _quantiles(values: list[float]) -> tuple[float, float, float]:
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    deciles = statistics.quantiles(values, n=10, method="inclusive")
-    return deciles[1], statistics.median(values), deciles[7]
+def measure(
+    device: torch.device, dtypes: dict[str, torch.dtype], budget: float, largest: int
+) -> Iterator[list[rows.Row]]:
+    """Rows of each size, smallest first, until the next would exceed the budget; then of the other layouts at one size."""
+    largest = min(largest, memory.largest_tensor(device))
+    begin, share = time.perf_counter(), budget / (len(SIZES) + len(LAYOUTS)) / len(dtypes)
+    left = share * len(dtypes) * len(SIZES)
+    last, taken = SIZES[0], 0.0  # bytes, and the seconds that the fewest rounds of all dtypes take
+    for size in SIZES:
+        if size > largest or time.perf_counter() - begin + taken * size / last > left:
+            break
+        last, taken = size, 0.0
+        for name, dtype in dtypes.items():
+            started = time.perf_counter()
+            found = cell(device, name, "linear", size // dtype.itemsize, share, fills=tuple(FILLS))
+            taken += (time.perf_counter() - started) * LEAST / int(found[0]["repeats"])
+            yield found
+    size = min(LAYOUT_BYTES[device.type], _power(largest // 4))  # a bank is four times what is filled of it
+    for name, dtype in dtypes.items():
+        for layout in LAYOUTS:
+            if layout != "linear":
+                yield cell(device, name, layout, size // dtype.itemsize, share, fills=(MAIN,))
+
+
+def cell(
+    device: torch.device, dtype: str, layout: str, elements: int, seconds: float, fills: tuple[str, ...]
+) -> list[rows.Row]:
+    """One dtype, layout and size: the gate, extra memory, then all providers in turn."""
+    tensor, shard = LAYOUTS[layout](elements, DTYPES[dtype], device)
+    calls: Calls = {ROOF: lambda: tensor.fill_(1.0)}
+    for fill in fills:
+        benchmarked = FILLS[fill]
+        ours = {OURS: benchmarked.ours(tensor, shard)}
+        gate.check(f"{fill} of a {layout} {dtype}", ours[OURS], tensor, benchmarked.law, KEY, shard)
+        if device.type == "cuda" and fill == MAIN:
+            ours[GRAPH] = captured(ours[OURS])
+            gate.check(f"{fill} of a {layout} {dtype}, replayed", ours[GRAPH], tensor, benchmarked.law, KEY, shard)
+        others = {provider: _bound(other, tensor) for provider, other in benchmarked.others.items()}
+        calls |= {(fill, provider): call for provider, call in (ours | others).items()}
+    extra = {name: memory.extra_bytes(call, device) for name, call in calls.items()}  # warms them, too
+    timings = interleaved(calls, device, seconds)
+    roof, size = timings[ROOF].median, tensor.numel() * tensor.element_size()
+    return [
+        {
+            "fill": fill,
+            "provider": provider,
+            "dtype": dtype,
+            "layout": layout,
+            "elements": str(tensor.numel()),
+            "bytes": str(size),
+            "ns_per_element": f"{timing.median / tensor.numel() * 1e9:.5g}",
+            "p20": f"{timing.p20 / tensor.numel() * 1e9:.5g}",
+            "p80": f"{timing.p80 / tensor.numel() * 1e9:.5g}",
+            "gb_per_s": f"{size / timing.median / 1e9:.5g}",
+            "fraction_of_memset": f"{roof / timing.median:.4f}",
+            "extra_bytes": str(extra[fill, provider]),
+            "repeats": str(timing.repeats),
+        }
+        for (fill, provider), timing in timings.items()
+    ]
+
+
+def captured(call: Callable[[], object]) -> Callable[[], object]:
+    """The replay of a CUDA graph of the call, which has been called before: a capture compiles nothing."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def _bound(fill: Callable[[Tensor], object], tensor: Tensor) -> Callable[[], object]:
+    return lambda: fill(tensor)
+
+
+def _power(size: int) -> int:
+    """The largest power of two that is no larger."""
+    return 1 << (size.bit_length() - 1)

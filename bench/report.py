@@ -1,41 +1,86 @@
-"""The README's tables, written between their markers from the rows on file and from the law's enumeration."""
+"""The README's tables, bench/RESULTS.md and the plots: all from the rows on file, nothing by hand."""
 
+import argparse
 from pathlib import Path
 
-from bench import rows
+from bench import rows, tables
 
-README = Path(__file__).parents[1] / "README.md"
-
-
-def performance_table() -> str:
-    """The last run of the micro benchmark: ns an element of both, and their ratio."""
-    found = rows.read("micro")
-    run = ("device", "commit", "date")
-    last = [row for row in found if all(row[column] == found[-1][column] for column in run)]
-    at = {(row["fill"], row["provider"], row["dtype"]): float(row["ns_per_element"]) for row in last}
-    head = last[-1]
-    lines = [
-        (
-            f"{int(head['elements']):,} elements, {head['device']}, {head['threads']} threads, torch {head['torch']}, numba "
-            f"{head['numba']}, {head['date']}; medians, ns an element."
-        ),
-        "",
-        "| fill | dtype | fastinit | `torch.nn.init` | ratio |",
-        "|---|---|---|---|---|",
-    ]
-    for fill, provider, dtype in at:
-        if provider == "fastinit":
-            ours, theirs = at[fill, "fastinit", dtype], at[fill, "torch", dtype]
-            lines.append(f"| `{fill}` | {dtype} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.1f}x |")
-    return "\n".join(lines)
+README = rows.ROOT / "README.md"
+RESULTS = Path(__file__).parent / "RESULTS.md"
+PLOTS = Path(__file__).parent / "plots"
+KIND_NAMES = {"gpu": "GPU", "cpu": "CPU"}
 
 
-def write() -> None:
-    """Put each table between its markers."""
-    text = README.read_text()
-    for name, table in (("performance", performance_table()), ("law", (rows.RESULTS / "law.md").read_text().strip())):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--png", type=Path, help="a folder: draw the plots there as PNG, and write nothing else")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    # Only to draw: the tables need neither matplotlib nor scipy.
+    from bench import plots
+
+    if arguments.png:
+        drawn = plots.write(arguments.png, "png")
+    else:
+        drawn = plots.write(PLOTS)
+        README.write_text(updated(README.read_text("utf-8")), "utf-8")
+        RESULTS.write_text(results(), "utf-8")
+        drawn += [README, RESULTS]
+    print("\n".join(map(str, drawn)))
+    return 0
+
+
+def updated(readme: str) -> str:
+    """The README with what is between its markers generated anew."""
+    for name, block in (("speed", speed()), ("law", (rows.RESULTS / "law.md").read_text("utf-8").strip())):
         begin, end = f"<!-- {name}: generated -->\n", f"\n<!-- end of {name} -->"
-        if begin not in text or end not in text:
+        if begin not in readme or end not in readme:
             raise SystemExit(f"README.md has no markers for {name}")
-        text = text[: text.index(begin) + len(begin)] + table + text[text.index(end) :]
-    README.write_text(text)
+        readme = readme[: readme.index(begin) + len(begin)] + block + readme[readme.index(end) :]
+    return readme
+
+
+def speed() -> str:
+    """The README's part: the fills, a sharded weight, a model; on a GPU first, or that there was none."""
+    parts = [] if tables.fills("gpu") else [f"{tables.UNCONFIRMED} {tables.headline_counts()}".strip()]
+    for kind in tables.KINDS:
+        found = [tables.fills(kind), _plot(f"throughput-{kind}"), tables.sharded(kind), tables.model(kind)]
+        parts += [part for part in found if part]
+    parts.append(_plot("instructions"))
+    return "\n\n".join(part for part in parts if part)
+
+
+def results() -> str:
+    """bench/RESULTS.md: every table and every plot."""
+    parts = [
+        "# Results",
+        "Written by `python -m bench report` from the rows in `bench/results/`; do not edit. `make bench` measures anew.",
+    ]
+    for kind, name in KIND_NAMES.items():
+        found = [
+            tables.fills(kind), _plot(f"throughput-{kind}", "plots"), _plot(f"fraction-{kind}", "plots"),
+            _plot(f"memory-{kind}", "plots"), tables.layouts(kind), tables.sharded(kind), _plot(f"sharded-{kind}", "plots"),
+            tables.model(kind),
+        ]  # fmt: skip
+        parts += [f"## On a {name}", *([part for part in found if part] or [tables.UNCONFIRMED])]
+    parts += ["## Instructions", tables.instructions(), _plot("instructions", "plots")]
+    parts += ["## The law", _plot("law", "plots")]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_ALT = {
+    "throughput": "GB/s by tensor size",
+    "fraction": "Fraction of the memset's throughput",
+    "memory": "Extra memory",
+    "sharded": "A sharded weight by ranks",
+    "instructions": "Instructions an element by class",
+    "law": "Histograms of filled values against the true densities",
+}
+_FILES = {"throughput": "micro", "fraction": "micro", "memory": "micro", "sharded": "sharded"}
+
+
+def _plot(name: str, folder: str = "bench/plots") -> str:
+    """The plot's line, if there are rows for it."""
+    what, _, kind = name.partition("-")
+    exists = what == "law" or bool(tables.latest(_FILES[what], kind) if kind else tables.latest_counts())
+    return f"![{_ALT[what]}]({folder}/{name}.svg)" if exists else ""
