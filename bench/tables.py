@@ -206,7 +206,8 @@ def headline_counts() -> str:
         "What is known of the GPU code without a GPU is exact: compiled for sm_90, a contiguous fill issues "
         f"{count('3sigma', 'fp32')} instructions an fp32 element and {count('3sigma', 'bf16')} a bf16 one at 3 sigma, "
         f"{count('normal', 'fp32')} and {count('normal', 'bf16')} for `normal_` "
-        f"({at['3sigma', 'fp32']['triton']} is Triton's version, {at['3sigma', 'fp32']['commit']} the commit)."
+        f"(Triton {at['3sigma', 'fp32']['triton']}, commit {at['3sigma', 'fp32']['commit']}). `bench/NOTES.md` says how "
+        "they came down."
     )
 
 

@@ -37,8 +37,10 @@ def fill_table(
     first_program = tl.load(row_ptr + 7)
     law = tl.load(row_ptr + 8)
     split = tl.load(row_ptr + 9)
-    seed = tl.load(row_ptr + 10).to(tl.uint64)
-    stream = tl.load(row_ptr + 11).to(tl.uint64)
+    # Word by word: LLVM would widen to 64 bits what it knows to be halves of 64-bit numbers.
+    words_ptr = (row_ptr + 10).to(tl.pointer_type(tl.uint32))
+    k0, k1 = tl.load(words_ptr), tl.load(words_ptr + 1)
+    s0, s1 = tl.load(words_ptr + 2), tl.load(words_ptr + 3)
 
     law_ptr = laws_ptr + law * (LAW_FIELDS + COEFFICIENTS)
     scale = tl.load(law_ptr)
@@ -64,10 +66,6 @@ def fill_table(
     start = (block * SIZE - first).to(tl.int64)
     element = tl.arange(0, SIZE)
     lane = tl.arange(0, UNITS).to(tl.uint32) * (VECTOR // 4)
-    s0 = stream.to(tl.uint32)
-    s1 = (stream >> 32).to(tl.uint32)
-    k0 = seed.to(tl.uint32)
-    k1 = (seed >> 32).to(tl.uint32)
     for _ in range(blocks_per_program):
         group = block * (SIZE // 4)
         values = unit_values(

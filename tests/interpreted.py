@@ -45,6 +45,6 @@ def values_of_words(words: torch.Tensor, law: Distribution, dtype: torch.dtype) 
     out = torch.empty(len(words), dtype=dtype)
     values_test_entry[(triton.cdiv(len(words), 1024),)](
         out, words.to(torch.uint32), len(words),
-        *backend._law_arguments(law, dtype), **backend._law_options(law, dtype), BLOCK=1024,
+        *backend._law_arguments(law, dtype), **backend._law_options(law, backend._clamp(law, dtype)[0]), BLOCK=1024,
     )  # fmt: skip
     return out

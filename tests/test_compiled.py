@@ -28,7 +28,8 @@ BUDGET = {
     ("normal", "fp32"): 35.5,
     ("normal", "bf16"): 35.0,
 }
-TABLE_BUDGET = 5.0  # more of them, where a program reads from a table what it fills
+# At 3 sigma, where a program reads from a table what it fills: of one block a program, the least there is to share that.
+TABLE_BUDGET = 34.0
 
 
 def counts(arch: str) -> list[dict]:
@@ -67,10 +68,9 @@ def test_kernels_of(arch):
     at_most = 1.0 if arch == "sm_90" else 1.02 if arch.startswith("sm_") else 1.75
     assert {case: measured[case] for case, budget in BUDGET.items() if measured[case] > at_most * budget} == {}
     if arch.startswith("sm_"):
-        # Of one block a program, the least there is to share the looking up of its row.
-        for row in rows:
-            if row["layout"] == "table" and row["law"] == "3sigma":
-                assert row["per_element"] - measured[row["law"], row["dtype"]] < TABLE_BUDGET, row
+        tables = [row for row in rows if (row["layout"], row["law"]) == ("table", "3sigma")]
+        assert len(tables) == 2
+        assert all(row["per_element"] < TABLE_BUDGET for row in tables), tables
     if arch == "sm_90":
         loose = {case: measured[case] for case, budget in BUDGET.items() if measured[case] < 0.98 * budget}
         assert loose == {}, "bring the budget down to what is measured"

@@ -26,11 +26,12 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from fastinit.backends import triton as backend
-from fastinit.backends.triton_table import LIGHT, UNITS, _clamp, vector_of
+from fastinit.backends.triton_table import UNITS, is_light, vector_of
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.geometry import LocalShard
 from fastinit.kernels.linear import fill_rows
 from fastinit.kernels.table import fill_table
+from fastinit.lowered import Clamp
 from fastinit.lowering import lower
 
 LAWS: dict[str, Distribution] = {
@@ -102,10 +103,11 @@ def compiled(law: str, dtype: str, layout: str, arch: str):
 def _compiled_table(law: str, dtype: str, target: GPUTarget):
     """The same for the kernel that fills many tensors, of full blocks, one a program."""
     numbers = lower(LAWS[law])
-    units = UNITS[0] if numbers.regime in LIGHT else UNITS[0] // 2
-    vector = vector_of(str(DTYPES[dtype]).removeprefix("torch."))
     name = str(DTYPES[dtype]).removeprefix("torch.")
-    options = backend._law_options(LAWS[law], _clamp(numbers, name))
+    units = UNITS[0] if is_light(numbers.regime, name) else UNITS[0] // 2
+    vector = vector_of(str(DTYPES[dtype]).removeprefix("torch."))
+    clamp = Clamp.BELOW | Clamp.ABOVE if numbers.clamp(name) else Clamp(0)
+    options = backend._law_options(LAWS[law], clamp)
     constexprs = {name: value for name, value in options.items() if name.isupper()}
     options = {name: value for name, value in options.items() if not name.isupper()}
     constexprs |= dict(DTYPE=getattr(tl, str(DTYPES[dtype]).removeprefix("torch.")), VECTOR=vector, UNITS=units)

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastinit.backends.triton_table import LIGHT, TableLaunch, launches_of, vector_of
+from fastinit.backends.triton_table import TableLaunch, is_light, launches_of, vector_of
 from fastinit.distributions import Distribution
 from fastinit.fill import Fill, Fills
 from fastinit.geometry import LocalShard, row_major_strides
@@ -126,7 +126,7 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
     """``fill_rows`` for one loop, or for two, over consecutive elements."""
     row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
     vector = vector_of(str(dtype).removeprefix("torch."))
-    units = UNITS if lower(law).regime in LIGHT else UNITS // 2
+    units = UNITS if is_light(lower(law).regime, str(dtype).removeprefix("torch.")) else UNITS // 2
     # A flat fill has one block size, so that no size makes a kernel of its own; rows may be short and many.
     while len(axes) == 2 and units > 32 and units * vector > column.size:
         units //= 2

@@ -20,8 +20,6 @@ from fastinit.lowering import lower
 PROGRAMS = 4096  # as for one tensor: enough for every multiprocessor
 BLOCKS = 8  # of a program at most
 UNITS = (1024, 256, 64)  # of a block, by the length of a row; half as many where the regime is not light
-# The regimes of which a thread holds a whole block's share in registers; of the others, it holds half as much.
-LIGHT = (Regime.CONSTANT, Regime.UNIFORM, Regime.CENTRAL, Regime.WIDE)
 # Of one tensor in the table. With more rows, or blocks, filling it takes longer than a launch of its own.
 ROWS_AT_MOST, BLOCKS_AT_MOST = 64, 4096
 
@@ -58,6 +56,11 @@ class TableLaunch(NamedTuple):
     tables: tuple[Any, Any, Any]  # as the kernel takes them: rows, laws, row of each program
 
 
+def is_light(regime: Regime, dtype: str) -> bool:
+    """Whether a thread holds a whole block's share in registers; of other fills it holds half as much."""
+    return regime in (Regime.CONSTANT, Regime.UNIFORM, Regime.CENTRAL, Regime.WIDE) and _BYTES[dtype] < 8
+
+
 def vector_of(dtype: str) -> int:
     """Elements of a unit, which one thread stores at once."""
     return 8 if _BYTES[dtype] == 2 else 4
@@ -70,20 +73,18 @@ def launches_of(tensors: Sequence[Tensor], fills: Fills) -> tuple[list[TableLaun
     rows, tensor = fills.rows([np.zeros(0, ROW) if part is None else part for part in pieces])
     rows["address"] += np.array([t.data_ptr() for t in tensors], np.int64)[tensor]
     rows["law"] = fills.distribution[tensor]
-    lowered = [lower(law) for law in fills.distributions]
-    # Each kind of launch by a number: dtype, law, and size of block; laws by regime, clamps and number of coefficients.
+    # A number for each kind of launch: dtype, regime, number of coefficients, and size of block.
     longest = np.array([vector_of(place.dtype) for place in fills.places])[:, None] * np.array(UNITS[:-1])
     level = (rows["columns"][:, None] < longest[fills.place[tensor]]).sum(1)
-    dtype = np.array([_DTYPES.index(place.dtype) for place in fills.places], np.int64)[fills.place[tensor]]
-    kinds = [[(law.regime, len(law.coefficients), _clamp(law, name)) for law in lowered] for name in _DTYPES]
-    numbered = list(dict.fromkeys(kind for of_dtype in kinds for kind in of_dtype))
-    number = np.array([[numbered.index(kind) for kind in of_dtype] for of_dtype in kinds], np.int64)
-    one_of = (dtype * len(numbered) + number[dtype, rows["law"]]) * len(UNITS) + level
+    regimes = [(law.regime, len(law.coefficients)) for law in map(lower, fills.distributions)]
+    numbered = list(dict.fromkeys(regimes))
+    regime = np.array([numbered.index(kind) for kind in regimes], np.int64)
+    dtype = np.array([_DTYPES.index(place.dtype) for place in fills.places], np.int64)
+    kind = (dtype[fills.place[tensor]] * len(numbered) + regime[rows["law"]]) * len(UNITS) + level
     launches = []
-    for one in np.unique(one_of):
+    for one in np.unique(kind):
         rest, size = divmod(int(one), len(UNITS))
-        name, clamp = _DTYPES[rest // len(numbered)], numbered[rest % len(numbered)][-1]
-        launches.append(_launch(rows[one_of == one], name, UNITS[size], clamp, fills.distributions))
+        launches.append(_launch(rows[kind == one], _DTYPES[rest // len(numbered)], UNITS[size], fills.distributions))
     return launches, alone
 
 
@@ -112,21 +113,13 @@ def _pieces(shape: Shape, strides: Shape, dtype: str, global_shape: Shape) -> An
     return pieces
 
 
-def _clamp(law: Lowered, dtype: str) -> Clamp:
-    """Both comparisons or none, so that few laws are kept apart."""
-    try:
-        return Clamp.BELOW | Clamp.ABOVE if law.clamp(dtype) else Clamp(0)
-    except ValueError:  # no value of this dtype is inside: no tensor of the list has it
-        return Clamp(0)
-
-
-def _launch(rows: Any, dtype: str, units: int, clamp: Clamp, distributions: Sequence[Distribution]) -> TableLaunch:
+def _launch(rows: Any, dtype: str, units: int, distributions: Sequence[Distribution]) -> TableLaunch:
     """The launch for ROWs of one kind."""
     chosen, rows["law"] = np.unique(rows["law"], return_inverse=True)
     laws = [distributions[k] for k in chosen]
     lowered = [lower(law) for law in laws]
     rows["split"] = np.array([law.split for law in lowered])[rows["law"]]
-    units = units if lowered[0].regime in LIGHT else units // 2
+    units = units if is_light(lowered[0].regime, dtype) else units // 2
     size = units * vector_of(dtype)
     # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.
     begin = np.where(rows["global_row_pitch"] % np.uint64(size) == 0, rows["first_index"] % np.uint64(size), size - 1)
@@ -138,7 +131,7 @@ def _launch(rows: Any, dtype: str, units: int, clamp: Clamp, distributions: Sequ
     return TableLaunch(
         dtype,
         laws[0],
-        clamp,
+        Clamp.BELOW | Clamp.ABOVE if any(law.clamp(dtype) for law in lowered) else Clamp(0),
         units,
         int(programs.sum()),
         (
