@@ -180,6 +180,7 @@ def sharded(kind: str) -> Figure | None:
             places = [at + (k - 1) * width for at in range(len(values))]
             bars = axis.bar(places, values, width * 0.92, color=colour, label=way)
             texts = [f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in values]
+            texts = [text if value >= 1 or value == 0 else "<1" for text, value in zip(texts, values, strict=True)]
             axis.bar_label(bars, texts, padding=2, fontsize=7, color=QUIET)
         axis.set_xticks(range(len(ranks)), ranks)
         axis.set_xlabel("ranks")

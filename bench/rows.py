@@ -7,6 +7,7 @@ import csv
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ Row = dict[str, str]
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+_LOOK = 0.3  # seconds
 ENVIRONMENT = (
     "device_type", "device", "driver", "threads", "load", "torch", "triton", "numba", "fastinit", "stream", "commit", "date",
 )  # fmt: skip
@@ -53,7 +55,7 @@ def environment(device: torch.device | None) -> Row:
         "device": "" if device is None else torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "driver": _driver() if on_gpu else "",
         "threads": str(torch.get_num_threads()) if kind == "cpu" else "",
-        "load": f"{os.getloadavg()[0]:.1f}" if kind else "",  # processes that wanted a core in the minute before
+        "load": _load() if kind else "",
         "torch": torch.__version__,
         "triton": _version("triton") or _version("pytorch-triton-rocm") or _version("pytorch-triton"),
         "numba": _version("numba"),
@@ -122,6 +124,23 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _load() -> str:
+    """Cores that other work keeps busy, while this process sleeps. The system's average would count the run before."""
+    try:
+        before = _jiffies()
+        time.sleep(_LOOK)
+        total, idle = (after - then for after, then in zip(_jiffies(), before, strict=True))
+    except OSError:
+        return ""
+    return f"{(os.cpu_count() or 1) * (1 - idle / max(total, 1)):.1f}"
+
+
+def _jiffies() -> tuple[int, int]:
+    """All time of all cores since the start, and the idle part of it."""
+    user, nice, system, idle, waiting, *rest = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    return user + nice + system + idle + waiting + sum(rest), idle + waiting
 
 
 def _driver() -> str:

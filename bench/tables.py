@@ -9,7 +9,7 @@ from bench.rows import Row
 UNCONFIRMED = "On a GPU nothing has been timed yet: **no figure and no bit has been confirmed on a GPU so far.**"
 KINDS = {"gpu": ("cuda", "rocm"), "cpu": ("cpu",)}
 SHORT = {"float32": "fp32", "bfloat16": "bf16"}
-BUSY = 1.0  # the load from which a CPU's times are not its own
+BUSY = 0.5  # cores: the load from which a CPU's times are not its own
 # What tools/sass.py calls the laws.
 LAWS = {
     "3sigma": "±3σ",
