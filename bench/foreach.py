@@ -29,14 +29,15 @@ def lists(count: int, elements: int, laws: int) -> tuple[list[Tensor], list[Dist
     return [torch.empty(elements) for _ in range(count)], [made[k % laws] for k in range(count)], keys
 
 
-def microseconds(call: Callable[[], object], count: int, repeats: int) -> float:
-    """Median time of a call, for one of ``count`` tensors. The first call, which may compile, is left out."""
+def microseconds(call: Callable[[], object], count: int, repeats: int) -> str:
+    """Median and shortest time of a call, for one of ``count`` tensors. The first call, which may compile, is left out."""
     times = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
         call()
         times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:]) / count * 1e6
+    median, shortest = (seconds / count * 1e6 for seconds in (statistics.median(times[1:]), min(times[1:])))
+    return f"{median:8.2f} (shortest {shortest:.2f})"
 
 
 def through(backend: ModuleType, call: Callable[[], object]) -> Callable[[], object]:
@@ -56,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--elements", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=25)
     arguments = parser.parse_args()
     driver.set_active(Driver())
     triton = get("triton")
@@ -72,9 +73,9 @@ def main() -> None:
                 fastinit.trunc_normal_(tensor, law.mean, law.std, law.a, law.b, key=key)
 
         print(f"{count} tensors of {arguments.elements} elements, {laws} laws: microseconds a tensor")
-        print(f"  triton, nothing launched   {microseconds(through(triton, together), count, repeats):8.2f}")
-        print(f"  CPU, in one call           {microseconds(together, count, repeats):8.2f}")
-        print(f"  CPU, one by one            {microseconds(one_by_one, count, 3):8.2f}")
+        print(f"  triton, nothing launched   {microseconds(through(triton, together), count, repeats)}")
+        print(f"  CPU, in one call           {microseconds(together, count, repeats)}")
+        print(f"  CPU, one by one            {microseconds(one_by_one, count, 3)}")
 
 
 if __name__ == "__main__":

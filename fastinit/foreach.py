@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastinit import dtensor
+from fastinit import dtensor, op
 from fastinit.backends import backend_for
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.fill import Fills, Place
@@ -47,29 +47,39 @@ def foreach_fill_(
         The same tensors.
 
     Raises:
-        TypeError, ValueError: what a fill of one tensor raises, with the tensor's position; as many laws, keys or shards as
-            there are no tensors. All of it before anything is written.
+        TypeError, ValueError: what a fill of one tensor raises, with the tensor's position; lists of different lengths.
+            All of it before anything is written.
 
     On a GPU there is one launch for each dtype, regime of the law (lowering.py) and size of block, from one table that is
     copied without a sync. Tensors whose last dimension is not dense, and those that take longer to fill than to launch,
-    get a launch of their own. So does every tensor under CUDA graph capture, as a replay would copy the table again from
-    memory that is long used for something else. Under torch.compile each tensor is filled by an operator of its own.
+    get a launch of their own. So does every tensor under CUDA graph capture, where the table could not be kept for a
+    replay. Under torch.compile each tensor is filled by an operator of its own.
     """
     tensors = list(tensors)
     laws = [laws] * len(tensors) if isinstance(laws, _LAWS) else list(laws)
     keys = list(keys)
     shards = [None] * len(tensors) if shards is None else list(shards)
     _check_lists(tensors, laws, keys, shards)
-    if torch.compiler.is_compiling() or any(map(_dispatches, set(map(type, tensors)))):
+    if torch.compiler.is_compiling():
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return tensors
     with torch.no_grad():
         for device, plain, fills in _described(tensors, laws, keys, shards):
-            backend_for(device.type).fill_many_(plain, fills)
-            torch.autograd.graph.increment_version(plain)
+            if any(map(_has_no_memory, set(map(type, plain)))):
+                for k, view in enumerate(plain):
+                    fill = fills.one(k)
+                    op.fill(view, fill.distribution, fill.key, fill.shard)
+            else:
+                backend_for(device.type).fill_many_(plain, fills)
+                torch.autograd.graph.increment_version(plain)
     torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
     return tensors
+
+
+def _has_no_memory(kind: type[Tensor]) -> bool:
+    """Whether tensors of the type, fake ones and their like, leave it to operators what is done to them."""
+    return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def _check_lists(
@@ -89,11 +99,6 @@ def _check_lists(
             position, wrong = next((k, item) for k, item in enumerate(given) if not isinstance(item, types))
             came = type(wrong).__name__ if name == "tensors" else repr(wrong)
             raise TypeError(f"{name}[{position}]: expected {expected}, got {came}")
-
-
-def _dispatches(kind: type[Tensor]) -> bool:
-    """Whether tensors of a type have no memory to write to by themselves, like fake tensors."""
-    return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__ and not dtensor.is_dtensor_type(kind)
 
 
 def _described(

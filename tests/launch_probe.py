@@ -69,7 +69,8 @@ def main() -> None:
     lists([4096], seeds=(0, 1, 16, 2**31, 2**32, 2**63, 2**64 - 1), offsets=(0, 1, 16, 2**31, 2**32 + 3))
     lists([4096], stds=(1.0, 0.5, 16.0, 1e-3, 1e4))
     counts["lists of any sizes, seeds, stds, offsets and lengths"] = kernels() - before
-    lists([64, 1000, 1024, 2048])
+    lists([64, 1000, 1024, 2048, 5000])
+    lists([64, 1024, 5000, 5000])  # where the tables lie modulo 16 would be another place, were it not padded
     counts["lists with shorter tensors"] = kernels() - before
     lists([1, 5, 4096, 8192], dtype=torch.bfloat16)
     counts["lists of another dtype"] = kernels() - before

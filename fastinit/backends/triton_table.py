@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,16 +99,16 @@ def _pieces(shape: Shape, strides: Shape, dtype: str, global_shape: Shape) -> An
     if axes[-1].stride != 1:
         return None
     *outer, row, column = [Axis(1, 0, 0)] * (2 - len(axes)) + axes
-    turns = list(product(*(range(axis.size) for axis in outer)))
+    number = prod(axis.size for axis in outer)
     vector = vector_of(dtype)
     size = next((units * vector for units in UNITS if units * vector <= column.size), UNITS[-1] * vector)
-    if len(turns) > ROWS_AT_MOST or len(turns) * row.size * (column.size // size + 1) > BLOCKS_AT_MOST:
+    if number > ROWS_AT_MOST or number * row.size * (column.size // size + 1) > BLOCKS_AT_MOST:
         return None
-    pieces = np.zeros(len(turns), ROW)
+    pieces = np.zeros(number, ROW)
     pieces["row_pitch"], pieces["global_row_pitch"] = row.stride, row.global_stride
     pieces["rows"], pieces["columns"] = row.size, column.size
     item = _BYTES[dtype]
-    for piece, turn in zip(pieces, turns, strict=True):
+    for piece, turn in zip(pieces, product(*(range(axis.size) for axis in outer)), strict=True):
         piece["address"] = sum(k * axis.stride for k, axis in zip(turn, outer, strict=True)) * item
         piece["first_index"] = sum(k * axis.global_stride for k, axis in zip(turn, outer, strict=True))
     return pieces
