@@ -95,9 +95,9 @@ def uniform_(
 
     >>> w = uniform_(torch.empty(64), -0.1, 0.1, key=Key.of("blocks.0.conv.weight", seed=0))
 
-    The value is monotone in the Philox word, and the midpoints of 2**32 equal parts of [a, b) before the rounding to fp32. ``b``
-    itself never comes out, in any dtype; ``a == b`` fills ``a``. The other arguments, the result and the errors are those
-    of :func:`trunc_normal_`.
+    The value is monotone in the Philox word: the midpoints of 2**32 equal parts of [a, b), rounded to fp32, where an ``a`` that
+    fp32 does not hold is rounded into the interval first. ``b`` itself never comes out, in any dtype; ``a == b`` fills
+    ``a``. The other arguments, the result and the errors are those of :func:`trunc_normal_`.
     """
     return fill_(tensor, Uniform(a, b), generator=generator, key=key, shard=shard)
 

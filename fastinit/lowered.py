@@ -24,9 +24,7 @@ class Lowered:
     offset_right: float = 0.0  # SKEW: the offset of words >= split, whose n counts from the right end
     gain: float = 0.0  # WIDE, SKEW: std
     shift: float = 0.0
-    origin: float = (
-        0.0  # CENTRAL: what x**2 is taken from; else what is added to the raw logarithm to give P's variable
-    )
+    origin: float = 0.0  # CENTRAL: what x**2 is taken from; else what makes P's variable of the raw logarithm
     split: int = 0
     a: float = -inf
     b: float = inf

@@ -84,6 +84,7 @@ def _uniform(law: Uniform) -> Lowered:
     return Lowered(
         Regime.UNIFORM,
         scale=_fp32("b", width * Decimal(2) ** -32),
+        # Not below a, where it would take an instruction to keep the values that begin there inside.
         offset=max(_fp32("a", Decimal(law.a) + width * HALF_STEP), round_to(law.a, FORMATS["float32"], "up")),
         a=law.a,
         b=law.b,

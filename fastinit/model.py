@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import dtensor
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.distributions import Distribution
 from fastinit.foreach import foreach_fill_
 from fastinit.geometry import LocalShard, Shape
 from fastinit.methods import fill_law_
@@ -69,7 +69,7 @@ def init_model_(
         _check_device(plan, device)
         _materialise(model, torch.device(device or "cpu"))
         plan = plan_of(model, scheme)
-    random = [planned for planned in plan if isinstance(planned.law, (TruncatedNormal, Normal, Uniform))]
+    random = [planned for planned in plan if isinstance(planned.law, Distribution)]
     foreach_fill_(
         [planned.parameter for planned in random],
         [planned.law for planned in random],  # type: ignore[misc]  # chosen by the type of their laws
@@ -77,7 +77,7 @@ def init_model_(
         shards=[planned.shard for planned in random],
     )
     for planned in plan:
-        if not isinstance(planned.law, (TruncatedNormal, Normal, Uniform)):
+        if not isinstance(planned.law, Distribution):
             fill_law_(planned.parameter, planned.law, key=planned.key, shard=planned.shard)
     return Report(scheme.method, seed, tuple(map(_row, plan)))
 

@@ -53,7 +53,7 @@ CENTRAL_3_QUANTILE = (
 
 WIDE_CENTRE = -7.0
 WIDE_Y_STEP = 5  # this step of Horner's scheme multiplies by s (1 - s), and not by t
-# both tails of the mass: error of the distribution function 9.6e-07
+# both tails, 2**-33 of the mass and more: error of the distribution function 9.6e-07
 WIDE_QUANTILE = (
     3.2619783878326416,
     -0.19496159255504608,
@@ -67,7 +67,7 @@ WIDE_QUANTILE = (
 )
 
 SKEW_CENTRE = -9.0
-# any interval within 2 sigma: error relative to the mass 9.1e-08
+# any interval that reaches within 2 sigma: error relative to the mass 9.1e-08
 SKEW_QUANTILE = (
     3.3002817630767822,
     -0.19272446632385254,

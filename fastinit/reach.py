@@ -24,9 +24,8 @@ def ends(law: Lowered) -> tuple[float, float]:
         case Regime.UNIFORM:
             return law.offset, nearest(2.0**32 * law.scale + law.offset)
         case Regime.CENTRAL:
-            return _end(law.shift, _central(law, _FIRST), -_CENTRAL_NOISE), _end(
-                law.shift, _central(law, _LAST), _CENTRAL_NOISE
-            )
+            first, last = _central(law, _FIRST), _central(law, _LAST)
+            return _end(law.shift, first, -_CENTRAL_NOISE), _end(law.shift, last, _CENTRAL_NOISE)
         case Regime.WIDE:
             value = _wide(law)
             return _end(law.shift, -value, -_WIDE_NOISE), _end(law.shift, value, _WIDE_NOISE)

@@ -191,8 +191,14 @@ def render():
         table(f"CENTRAL_{end}_QUANTILE", comment, coefficients, rounded=float)
     # Each centre is nearer to 0, where the mass is, than to the tail: there the variable is small, and rounds finely.
     for name, comment, lowest, centre, degree, y_step, weight, log2 in (
-        ("WIDE", "both tails of the mass: error of the distribution function", "-31.05", -7.0, 8, 5, wide_weight, raw),
-        ("SKEW", "any interval within 2 sigma: error relative to the mass", -42.5, -9.0, 16, None, skew_weight, mp.mpf),
+        (
+            "WIDE", "both tails, 2**-33 of the mass and more: error of the distribution function",
+            "-31.05", -7.0, 8, 5, wide_weight, raw,
+        ),
+        (
+            "SKEW", "any interval that reaches within 2 sigma: error relative to the mass",
+            -42.5, -9.0, 16, None, skew_weight, mp.mpf,
+        ),
     ):  # fmt: skip
         coefficients, error = fit_quantile(
             lowest, degree, weight, lambda log, log2=log2, centre=centre: log2(log) - centre, y_step=y_step

@@ -53,7 +53,7 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
     table["address"] += tensor.data_ptr()
     table["first_index"] += np.uint64(fill.shard.first_index)
     table["seed"], table["stream"] = fill.key.seed, fill.key.stream
-    _run(table, [Job(0, len(table), _MEMORY[dtype], _law(fill.distribution, dtype))])
+    _run(table, [Job(0, len(table), _MEMORY[dtype], _law(fill.distribution, dtype))], tensor.numel())
 
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
@@ -70,7 +70,7 @@ def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
         law, name = fills.distributions[code // len(dtypes)], dtypes[code % len(dtypes)]
         jobs.append(Job(begin, begin + int(count), _MEMORY[name], _law(law, name)))
         begin += int(count)
-    _run(table, jobs)
+    _run(table, jobs, int(table["sizes"].prod(1).sum()))
 
 
 @lru_cache(maxsize=4096)
@@ -95,11 +95,8 @@ def _boxes(shape: Shape, strides: Shape, dtype: str, global_shape: Shape) -> Any
     return boxes
 
 
-def _run(table: Any, jobs: list[Job]) -> None:
-    """Divide the table among threads: each takes consecutive tiles, of about as many elements."""
-    sizes, height = table["sizes"], table["height"]
-    tiles = sizes[:, 0] * -(-sizes[:, 1] // height) * -(-(sizes[:, 2] + 3) // WIDTH)
-    elements = np.cumsum(sizes.prod(1))
+def _run(table: Any, jobs: list[Job], total: int) -> None:
+    """Divide the table, of ``total`` elements, among threads: each takes consecutive tiles, of about as many elements."""
 
     def part(begin: tuple[int, int], end: tuple[int, int]) -> None:
         """From one (row, tile) to another."""
@@ -109,11 +106,13 @@ def _run(table: Any, jobs: list[Job]) -> None:
                 buffer = np.empty((TRANSPOSED_ROWS, WIDTH), job.element)
                 fill_table(table, first, last, buffer, *job.law)
 
-    total = int(elements[-1]) if len(elements) else 0
-    threads = min(torch.get_num_threads(), int(tiles.sum()), total // ELEMENTS_A_THREAD)
+    threads = min(torch.get_num_threads(), total // ELEMENTS_A_THREAD)
     if threads <= 1:
         part((0, 0), (len(table), 0))
         return
+    sizes = table["sizes"]
+    tiles = sizes[:, 0] * -(-sizes[:, 1] // table["height"]) * -(-(sizes[:, 2] + 3) // WIDTH)
+    elements = np.cumsum(sizes.prod(1))
     bounds = [(0, 0)]
     for k in range(1, threads):
         row = int(np.searchsorted(elements, total * k // threads, side="right"))
