@@ -5,8 +5,10 @@ from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormat
 from collections.abc import Sequence
 from importlib import import_module
 from math import isfinite
+from typing import NoReturn
 
 from fastinit.cli.errors import UsageError
+from fastinit.cli.process import run_and_end
 from fastinit.cli.rules import METHODS
 from fastinit.presets import presets
 from fastinit.version import STREAM_VERSION, __version__
@@ -91,6 +93,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def command() -> NoReturn:
+    """What the installed command and ``python -m fastinit`` run."""
+    run_and_end(main)
+
+
 def _seed(given: str) -> int:
     number = _integer(given)
     if not 0 <= number < 2**64:
@@ -130,4 +137,4 @@ def _dtype(given: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

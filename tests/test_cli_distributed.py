@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -45,3 +46,61 @@ def test_what_cannot_be_is_said_once():
     assert result.returncode != 0
     assert result.stderr.count("--tp, --ep: expected degrees whose product divides 2 ranks, got 3 * 1") == 1
     assert "expected several ranks, got one process" in run(0, "--ep", "2").stderr
+
+
+# What the interpreter does at its end stands for gloo's threads, which abort there in some runs of a hundred: here always.
+ABORT_AT_EXIT = """
+import atexit, os
+if "LOCAL_RANK" in os.environ:
+    atexit.register(os._exit, 134)
+"""
+FAIL_ON_ONE = """
+import os
+if os.environ.get("RANK") == "1":
+    from fastinit.cli import distributed
+    def kinds_table(*_, **__):
+        raise RuntimeError("one rank alone")
+    distributed.kinds_table = kinds_table
+"""
+
+
+def codes_of_ranks(folder, customised: str, *options: str) -> tuple[list[int], list[str]]:
+    """The exit codes and the errors of two ranks, started as torchrun starts them."""
+    (folder / "sitecustomize.py").write_text(customised)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = os.environ | {
+        "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
+    }  # fmt: skip
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fastinit", *OPTIONS, *options],
+            env=common | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    errors = [rank.communicate(timeout=120)[1] for rank in ranks]
+    return [rank.returncode for rank in ranks], errors
+
+
+def test_a_rank_ends_with_its_code_whatever_the_interpreter_would_do(tmp_path):
+    codes, errors = codes_of_ranks(tmp_path, ABORT_AT_EXIT, "--no-digest")
+    assert codes == [0, 0], errors
+
+
+def test_a_request_that_cannot_be_met_ends_every_rank_with_2(tmp_path):
+    codes, errors = codes_of_ranks(tmp_path, ABORT_AT_EXIT, "--layers", "9")
+    assert codes == [2, 2], errors
+    assert sum("--layers: expected at most the 3 of tiny-moe, got 9" in error for error in errors) == 1
+    assert "Traceback" not in "".join(errors)
+
+
+def test_a_rank_that_fails_alone_ends_with_1(tmp_path):
+    codes, errors = codes_of_ranks(tmp_path, ABORT_AT_EXIT + FAIL_ON_ONE)
+    assert codes == [1, 1], errors  # the other one has lost its peer
+    assert "RuntimeError: one rank alone" in errors[1]

@@ -36,7 +36,10 @@ _TENSOR_PARALLEL = {
 
 
 def run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fill: Fill) -> int:
-    """Shard, fill, and print the table and the digest of the whole model on rank 0."""
+    """Shard, fill, and print the table and the digest of the whole model on rank 0.
+
+    A ``UsageError`` is the same on every rank, and rank 0 alone raises it. The process group is left to process.py.
+    """
     local_rank = int(os.environ["LOCAL_RANK"])
     cuda = torch.cuda.is_available() if arguments.device is None else arguments.device.startswith("cuda")
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
@@ -49,8 +52,6 @@ def run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fill
         if dist.get_rank() == 0:
             raise
         return 2  # rank 0 says why
-    finally:
-        dist.destroy_process_group()
 
 
 def _run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fill: Fill, device: torch.device) -> int:
@@ -60,9 +61,7 @@ def _run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fil
     dtype = getattr(torch, arguments.dtype or model.dtype)
     # On a CPU the ranks share the memory; each GPU has its own.
     free = free_bytes(device) * (world if device.type == "cuda" else 1)
-    chosen: list[Any] = [choose_layers(model, dtype.itemsize, free, arguments.layers)]
-    dist.broadcast_object_list(chosen)
-    layers, reason = chosen[0]
+    layers, reason = _chosen_by_first(lambda: choose_layers(model, dtype.itemsize, free, arguments.layers))
     plan = plan_for(model, layers)
     elements = sum(planned.spec.numel for planned in plan)
 
@@ -101,6 +100,21 @@ def _run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fil
         if rank == 0:
             say(f"digest: sha256 {digest_of_lines(lines)} over the bits of {len(lines)} tensors")
     return 0 if collectives == 0 else 1
+
+
+def _chosen_by_first(choose: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+    """What rank 0 chooses; each rank by itself may find another amount of free memory. A ``UsageError`` is everyone's."""
+    outcome: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            outcome[0] = choose()
+        except UsageError as error:
+            outcome[1] = str(error)
+    dist.broadcast_object_list(outcome)
+    chosen, problem = outcome
+    if problem is not None:
+        raise UsageError(problem)
+    return chosen  # type: ignore[no-any-return]  # as the first rank sent it
 
 
 def _mesh(arguments: Namespace, device: torch.device, world: int) -> DeviceMesh:

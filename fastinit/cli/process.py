@@ -1,0 +1,42 @@
+"""How the process of the command line ends: with the code that the command returned, under torchrun too.
+
+There the interpreter must not end by itself. gloo's threads outlive ``destroy_process_group``, as every DeviceMesh and
+DTensor's caches hold their groups, and one that drops its last reference to a tensor while the interpreter finalises is
+ended by Python < 3.14 in a way that C++ answers with an abort: some runs in a hundred of a job that went well.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+
+def run_and_end(command: Callable[[], int]) -> NoReturn:
+    """Carry out the command, and end the process with its code; 1, after the traceback, when it raises."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # not started by torchrun
+        sys.exit(command())
+    try:
+        code = command()
+        _leave_together()
+    except SystemExit as stop:  # argparse's way
+        code = stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        # The other ranks are not waited for: they may be in a collective that this one will never join.
+        traceback.print_exc()
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # nobody reads it any more
+            code = code or 1
+    os._exit(code)
+
+
+def _leave_together() -> None:
+    """No rank leaves while another still gathers from it, or has yet to say what is wrong."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
