@@ -1,9 +1,6 @@
 """numba backend: the CPU's. Compiled loops over tiles, divided among as many threads as torch would use."""
 
-import os
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -14,6 +11,7 @@ from torch import Tensor
 
 from fastinit.backends import numba_loops as loops
 from fastinit.backends.numba_fill import ROW, TILE_GROUPS, fill_table
+from fastinit.backends.threads import run
 from fastinit.distributions import Distribution
 from fastinit.fill import Fill, Fills
 from fastinit.geometry import Shape, row_major_strides
@@ -24,6 +22,7 @@ from fastinit.lowering import lower
 WIDTH = TILE_GROUPS * 4
 TRANSPOSED_ROWS = 16  # of a tile, where memory runs along the rows: 64 bytes of fp32
 ELEMENTS_A_THREAD = 2**15  # below twice this, handing work over costs more than it saves
+PIECE = 2**20  # elements that a thread fills at a time, of many: about 2 ms
 # As which numbers the loops see memory: bf16 and fp16 are rounded with integers, and told apart by the sign.
 _MEMORY = {"float32": np.float32, "float64": np.float64, "bfloat16": np.int16, "float16": np.uint16}
 _LAWS: dict[Regime, Any] = {
@@ -35,6 +34,8 @@ _LAWS: dict[Regime, Any] = {
     Regime.FAR: loops.Far,
     Regime.NARROW: loops.Narrow,
 }
+
+Place = tuple[int, int]  # a row of a table, and a tile of its box
 
 
 class Job(NamedTuple):
@@ -53,7 +54,7 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
     table["address"] += tensor.data_ptr()
     table["first_index"] += np.uint64(fill.shard.first_index)
     table["seed"], table["stream"] = fill.key.seed, fill.key.stream
-    _run(table, [Job(0, len(table), _MEMORY[dtype], _law(fill.distribution, dtype))], tensor.numel())
+    _run(table, [Job(0, len(table), _MEMORY[dtype], _law(fill.distribution, dtype))], tensor.numel(), (tensor,))
 
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
@@ -70,7 +71,7 @@ def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
         law, name = fills.distributions[code // len(dtypes)], dtypes[code % len(dtypes)]
         jobs.append(Job(begin, begin + int(count), _MEMORY[name], _law(law, name)))
         begin += int(count)
-    _run(table, jobs, int(table["sizes"].prod(1).sum()))
+    _run(table, jobs, int(table["sizes"].prod(1).sum()), tensors)
 
 
 @lru_cache(maxsize=4096)
@@ -95,34 +96,44 @@ def _boxes(shape: Shape, strides: Shape, dtype: str, global_shape: Shape) -> Any
     return boxes
 
 
-def _run(table: Any, jobs: list[Job], total: int) -> None:
-    """Divide the table, of ``total`` elements, among threads: each takes consecutive tiles, of about as many elements."""
+def _run(table: Any, jobs: list[Job], total: int, tensors: Sequence[Tensor]) -> None:
+    """Fill the table's boxes, of ``total`` elements, in pieces of about as many elements: consecutive tiles of the boxes.
 
-    def part(begin: tuple[int, int], end: tuple[int, int]) -> None:
-        """From one (row, tile) to another."""
+    The table holds addresses, so whoever works at it holds the tensors.
+    """
+    threads = max(1, min(torch.get_num_threads(), total // ELEMENTS_A_THREAD))
+    # As many pieces for each thread, none of which takes long: an interrupt arrives between two.
+    pieces = threads * -(-total // (threads * PIECE))
+
+    def part(begin: Place, end: Place, _: Sequence[Tensor] = tensors) -> None:
         for job in jobs:
             first, last = max(begin, (job.begin, 0)), min(end, (job.end, 0))
             if first < last:
                 buffer = np.empty((TRANSPOSED_ROWS, WIDTH), job.element)
                 fill_table(table, first, last, buffer, *job.law)
 
-    threads = min(torch.get_num_threads(), total // ELEMENTS_A_THREAD)
-    if threads <= 1:
+    if pieces == 1:
         part((0, 0), (len(table), 0))
         return
+    place = _places(table, total, pieces)
+    run(lambda piece: part(place(piece), place(piece + 1)), pieces, threads)
+
+
+def _places(table: Any, total: int, pieces: int) -> Callable[[int], Place]:
+    """Where each piece begins."""
     sizes = table["sizes"]
     tiles = sizes[:, 0] * -(-sizes[:, 1] // table["height"]) * -(-(sizes[:, 2] + 3) // WIDTH)
     elements = np.cumsum(sizes.prod(1))
-    bounds = [(0, 0)]
-    for k in range(1, threads):
-        row = int(np.searchsorted(elements, total * k // threads, side="right"))
-        rest = total * k // threads - int(elements[row]) + int(sizes[row].prod())
-        bounds.append((row, int(tiles[row]) * rest // int(sizes[row].prod())))
-    bounds.append((len(table), 0))
-    others = [_pool(threads - 1).submit(part, bounds[k], bounds[k + 1]) for k in range(1, threads)]
-    part(bounds[0], bounds[1])
-    for other in others:
-        other.result()
+
+    def place(piece: int) -> Place:
+        before = total * piece // pieces
+        if before == total:
+            return len(table), 0
+        row = int(np.searchsorted(elements, before, side="right"))
+        size = int(sizes[row].prod())
+        return row, int(tiles[row]) * (before - int(elements[row]) + size) // size
+
+    return place
 
 
 @lru_cache(maxsize=4096)
@@ -145,27 +156,3 @@ def _as_tuple(constants: Lowered) -> Any:
         else:
             fields[name] = np.int64(value) if name == "split" else np.float32(value)
     return kind(**fields)
-
-
-# Our own threads, as numba's are not safe here: its workqueue layer forbids calls from two Python threads at once, and
-# its OpenMP layer a fork after the first call. The loops release the GIL, so plain threads are as fast.
-_lock = threading.Lock()
-_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
-
-
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """A pool of this process: after a fork the parent's has no threads."""
-    with _lock:
-        key = (os.getpid(), workers)
-        if key not in _pools:
-            _pools[key] = ThreadPoolExecutor(workers, thread_name_prefix="fastinit")
-        return _pools[key]
-
-
-def _renew_lock() -> None:
-    """A fork may copy a lock that another thread held."""
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_lock)
