@@ -89,7 +89,7 @@ class LocalShard:
             )
         if min(self.global_shape + self.global_offset, default=0) < 0:
             raise ValueError(f"shard: expected sizes and offsets >= 0, got {self}")
-        if prod(self.global_shape) >= 2**64:
+        if max(prod(self.global_shape), *self.global_shape, 0) >= 2**64:
             raise ValueError(f"shard: expected fewer than 2**64 elements, got global_shape {self.global_shape}")
 
     @classmethod

@@ -37,7 +37,7 @@ def _fill(
     fill = Fill(
         _LAWS[law](*parameters),
         Key(seed % 2**64, stream % 2**64),
-        LocalShard(tuple(global_shape), tuple(global_offset)),
+        LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset)),
     )
     backend_for(tensor.device.type).fill_(tensor, fill)
     torch.autograd.graph.increment_version(tensor)
@@ -64,6 +64,6 @@ def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None
         law.parameters(),
         _signed(key.seed),
         _signed(key.stream),
-        shard.global_shape,
-        shard.global_offset,
+        tuple(map(_signed, shard.global_shape)),
+        tuple(map(_signed, shard.global_offset)),
     )

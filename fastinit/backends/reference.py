@@ -59,9 +59,9 @@ def words_of_run(first: int, count: int, key: Key) -> Tensor:
 
 
 def words_at(indices: Tensor, base: int, key: Key) -> Tensor:
-    """The words of the elements ``base + indices``: same shape, int64 in [0, 2**32)."""
+    """The words of the elements ``base + indices``: same shape, int64 in [0, 2**32). Indices past 2**63 have wrapped around."""
     shifted = indices + base % 4
-    return _words_of_groups(shifted >> 2, base // 4, key).gather(-1, (shifted & 3)[..., None])[..., 0]
+    return _words_of_groups(shifted >> 2 & (2**62 - 1), base // 4, key).gather(-1, (shifted & 3)[..., None])[..., 0]
 
 
 def _words_of_groups(groups: Tensor, base: int, key: Key) -> Tensor:
@@ -217,8 +217,8 @@ def _fill_box(tensor: Tensor, shard: LocalShard, key: Key, law: Lowered, lowest:
 
 
 def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
-    """Global index of each element of a box, from the box's first element."""
+    """Global index of each element of a box, from the box's first element, modulo 2**64."""
     offsets = torch.zeros((), dtype=torch.int64)
     for size, stride in zip(shape, strides, strict=True):
-        offsets = offsets[..., None] + torch.arange(size) * stride
+        offsets = offsets[..., None] + (torch.arange(size) * stride if size > 1 else 0)
     return offsets
