@@ -97,7 +97,8 @@ def uniform_(
 
     The value is monotone in the Philox word: the midpoints of 2**32 equal parts of [a, b), rounded to fp32, where an ``a`` that
     fp32 does not hold is rounded into the interval first. ``b`` itself never comes out, in any dtype; ``a == b`` fills
-    ``a``. The other arguments, the result and the errors are those of :func:`trunc_normal_`.
+    ``a``. An interval narrower than 2**-94 is even to 2**-24 of its width; one narrower than 2**-126, where fp32's normal
+    numbers end, is a ``ValueError``. The other arguments, the result and the errors are those of :func:`trunc_normal_`.
     """
     return fill_(tensor, Uniform(a, b), generator=generator, key=key, shard=shard)
 

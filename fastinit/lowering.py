@@ -6,12 +6,12 @@ its value is the law's quantile at ``u``. Six regimes share that promise and dif
 
 =========  =====================================================  ==============================================
 CONSTANT   std = 0 or a = b                                       shift
-UNIFORM    uniform                                                n * scale + offset
+UNIFORM    uniform, not narrower than 2**-94                      n * scale + offset
 CENTRAL    most of the mass, bounds within +-3.01 sigma           x = r * scale + offset;  x * P(log2(origin - x**2)) + shift
 WIDE       beyond that, symmetric or all but untruncated          s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
 SKEW       the others that reach within 2 sigma                   as WIDE, with a tail of its own on either side
 FAR        beyond 2 sigma                                         v = n * scale + offset;  shift + P(log2 v)
-NARROW     a nearly even density                                  t = (r + 1/2) / 2**31;   shift + P(t)
+NARROW     a nearly even density, and the other uniforms          t = (r + 1/2) / 2**31;   shift + P(t)
 =========  =====================================================  ==============================================
 
 P has fixed coefficients (quantile_table.py), but in FAR and NARROW, where it is interpolated for the interval at hand.
@@ -23,6 +23,7 @@ but for a bump that depends on the mantissa. P is a polynomial in that integer.
 Everything here is exact or decimal arithmetic, so the constants are the same on every machine.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from functools import lru_cache
@@ -39,6 +40,8 @@ from fastinit.reach import ends
 HALF_STEP = Decimal(2) ** -33  # half of one word's share of the mass
 # A tail this small is less than 1/64 of one word's share: the law is untruncated on that side.
 _NO_TAIL = Decimal(2) ** -38
+LEAST_NORMAL = Decimal(2) ** -126
+_EVEN = tuple((Decimal(k) / 8, Decimal(1)) for k in range(-8, 9))  # the places of a law whose density is nearly even
 _FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
 _FAR_DEGREE, _NARROW_DEGREE = 18, 10
 # Near the end that holds the mass: there the polynomial's variable is small, and rounds finely.
@@ -81,9 +84,12 @@ def _uniform(law: Uniform) -> Lowered:
     if law.a == law.b:
         return _constant("a", law.a, law.a, law.b)
     width = Decimal(law.b) - Decimal(law.a)
+    scale = width * Decimal(2) ** -32
+    if scale < LEAST_NORMAL:  # it would lose digits, or all of them
+        return _narrow_uniform(law, width)
     return Lowered(
         Regime.UNIFORM,
-        scale=_fp32("b", width * Decimal(2) ** -32),
+        scale=_fp32("b", scale),
         # Not below a, where it would take an instruction to keep the values that begin there inside.
         offset=max(_fp32("a", Decimal(law.a) + width * HALF_STEP), round_to(law.a, FORMATS["float32"], "up")),
         a=law.a,
@@ -92,8 +98,26 @@ def _uniform(law: Uniform) -> Lowered:
     )
 
 
+def _narrow_uniform(law: Uniform, width: Decimal) -> Lowered:
+    if width < LEAST_NORMAL:
+        raise ValueError(
+            f"b: expected a, or more by at least 2**-126, the least normal fp32 number, got a={law.a!r} and b={law.b!r}"
+        )
+    shift, remainder = _split("a", (Decimal(law.a) + Decimal(law.b)) / 2)
+    return Lowered(
+        Regime.NARROW,
+        coefficients=(_fp32("a", remainder), _fp32("b", width / 2)),
+        shift=shift,
+        a=law.a,
+        b=law.b,
+        open_right=True,
+    )
+
+
 def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowered:
     mean, std = Decimal(law.mean), Decimal(law.std)
+    if std < LEAST_NORMAL:
+        raise ValueError(f"std: expected 0, or at least 2**-126, the least normal fp32 number, got {law.std!r}")
     # The bounds in units of sigma, from the mean.
     lower_bound = (Decimal(a) - mean) / std
     upper_bound = (Decimal(b) - mean) / std
@@ -194,10 +218,16 @@ def _far_or_narrow(
     def value(offset: Decimal) -> Decimal:
         return remainder + unit * normal_law.step_to_log_drop(near, -(centre + offset) * normal_law.LN2)
 
+    first, last = log_of_last - centre, -centre
+    grid = [first + (last - first) * k / 32 for k in range(33)]
     return Lowered(
         Regime.FAR,
-        coefficients=tuple(
-            _fp32("std", c) for c in interpolate(value, lower=log_of_last - centre, upper=-centre, degree=_FAR_DEGREE)
+        coefficients=_held(
+            "std",
+            interpolate(value, lower=first, upper=last, degree=_FAR_DEGREE),
+            Decimal(law.std) / (near + 1 / near),
+            # A word far out in the tail weighs little, but its value is not to be off by more than a hundredth of the width.
+            [(t, max(Decimal(2) ** (t + centre), Decimal("1e-5"))) for t in grid],
         ),
         scale=_fp32("std", (1 - rest) * 2 * HALF_STEP),
         offset=_fp32("std", rest + (1 - rest) * HALF_STEP),
@@ -239,17 +269,37 @@ def _narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Deci
     shift, remainder = _split("mean", Decimal(b if mirrored else a) + unit * middle)
     return Lowered(
         Regime.NARROW,
-        coefficients=tuple(
-            _fp32("std", c)
-            for c in (
-                remainder,
-                *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1),
-            )
+        coefficients=_held(
+            "std",
+            (remainder, *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1)),
+            Decimal(law.std) * (far - near),
+            _EVEN,
         ),
         shift=shift,
         a=a,
         b=b,
     )
+
+
+def _held(
+    argument: str, coefficients: Iterable[Decimal], width: Decimal, places: Iterable[tuple[Decimal, Decimal]]
+) -> tuple[float, ...]:
+    """A polynomial's coefficients in fp32.
+
+    Raises ``ValueError`` where they are so small that fp32 holds too few of their digits: when what is lost at one of the
+    ``places``, which are values of the variable and the density there in units of the highest, is more than 1e-7 of the mass.
+    ``width`` is that of a law which has the highest density everywhere.
+    """
+    exact = tuple(coefficients)
+    held = tuple(_fp32(argument, c) for c in exact)
+    lost = [c - Decimal(h) if abs(c) < LEAST_NORMAL else Decimal(0) for c, h in zip(exact, held, strict=True)]
+    for variable, density in places if any(lost) else ():
+        if abs(sum((c * variable**k for k, c in enumerate(lost)), Decimal(0))) * density > width * Decimal("1e-7"):
+            raise ValueError(
+                f"{argument}: expected a law that is wide enough for fp32, whose least normal number is 2**-126, got one of "
+                f"the width {float(width):.3g}, most of whose digits are lost"
+            )
+    return held
 
 
 def _split(argument: str, value: Decimal) -> tuple[float, Decimal]:

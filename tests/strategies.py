@@ -33,6 +33,7 @@ LAWS = {
     "far tail": TruncatedNormal(0.0, 1.0, 30.0, 31.0),
     "narrow": TruncatedNormal(0.0, 1.0, 0.5, 0.75),
     "uniform": Uniform(-0.1, 0.1),
+    "tiny uniform": Uniform(-1e-36, 3e-37),
     "constant": TruncatedNormal(3.0, 0.0, -1.0, 1.0),
     "two values of bf16": TruncatedNormal(0.0, 1.0, 1.001, 1.02),  # so that many are rounded past a bound, and kept
     "tie of bf16": TruncatedNormal(1.01171875, 0.0, -5.0, 5.0),  # 1 + 3 / 256: up to the even neighbour

@@ -1,5 +1,7 @@
 """What the host proves of a law: no clamp is left out that a word needs, and every interval keeps its budget."""
 
+import math
+
 import interpreted
 import prove
 import pytest
@@ -10,7 +12,7 @@ from laws import assert_same_bits
 from strategies import DTYPES, LAWS
 
 from fastinit import reference
-from fastinit.distributions import TruncatedNormal
+from fastinit.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.lowered import Clamp, Regime
 from fastinit.lowering import lower
 
@@ -87,3 +89,35 @@ def test_what_is_proved_of_the_ends_is_near_them():
             width = float(values[1] - values[0])
             assert lowered.least <= float(values[0]) <= lowered.least + SLACK * width, name
             assert lowered.greatest >= float(values[1]) >= lowered.greatest - SLACK * width, name
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        Uniform(0.0, 2.0**-127),
+        Uniform(-1e-40, 1e-40),
+        Normal(0.0, 1e-39),
+        TruncatedNormal(1.0, 2.0**-127, -2.0, 2.0),
+        TruncatedNormal(0.0, 1e-30, 3e-30, math.inf),  # its last words came out as -354 sigma
+        TruncatedNormal(0.0, 1e-37, 6e-37, 8e-37),
+        TruncatedNormal(0.0, 1e-36, 2e-36, 2.001e-36),
+    ],
+    ids=str,
+)
+def test_what_fp32_has_no_digits_for_is_refused(law):
+    with pytest.raises(
+        ValueError, match=r"^(std|b): expected .*2\*\*-126, the least normal|whose least normal number is"
+    ):
+        lower(law)
+
+
+@pytest.mark.parametrize("width", [2.0**-126, 1e-37, 1e-36, 1e-34, 2.0**-94, 2.0**-93])
+@pytest.mark.parametrize("start", [0.0, -0.5, -1.0, 3.0])
+def test_narrow_uniforms_are_even(start, width):
+    """The least normal width is held; up to 2**-94 the scale of the words would be no normal number."""
+    law = Uniform(start * width, (start + 1) * width)
+    words = torch.arange(0, 2**32, 2**16 + 1)
+    levels = ((words ^ 2**31).double() + 0.5) / 2**32
+    values = reference.values_of(words, lower(law)).double()
+    rounding = max(abs(law.a), abs(law.b)) * 2.0**-22  # two, at the end that is farther from 0
+    assert float(((values - law.a) - levels * width).abs().max()) <= rounding

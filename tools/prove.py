@@ -59,6 +59,9 @@ LAWS: dict[str, Distribution] = {
     "[0.5, 0.500001]": TruncatedNormal(0.0, 1.0, 0.5, 0.500001),
     "uniform [0, 1)": Uniform(0.0, 1.0),
     "uniform [-0.1, 0.1)": Uniform(-0.1, 0.1),
+    "uniform [0, 1e-30)": Uniform(0.0, 1e-30),
+    "uniform [0, 1e-36)": Uniform(0.0, 1e-36),
+    "uniform [0, 2**-126)": Uniform(0.0, 2.0**-126),
 }
 
 
@@ -83,7 +86,7 @@ class Figures:
     @property
     def holds(self) -> bool:
         """Whether the law keeps every promise."""
-        uniform_is_monotone = self.regime != "UNIFORM" or self.downward_steps == 0
+        uniform_is_monotone = not self.law.startswith("uniform") or self.downward_steps == 0
         return (
             self.inside
             and self.beyond_rounding <= self.budget
