@@ -10,6 +10,8 @@ the word is output ``i`` of ``curand_init(seed, stream, 0)`` with ``curandStateP
 
 import hashlib
 from dataclasses import dataclass
+from operator import index
+from typing import Any
 
 WRAPPER_PARTS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
@@ -20,8 +22,10 @@ def canonical_name(name: str) -> str:
     >>> canonical_name("_orig_mod.blocks.0._checkpoint_wrapped_module.attention.w_q.weight")
     'blocks.0.attention.w_q.weight'
 
-    Raises ``ValueError`` when nothing is left of the name.
+    Raises ``TypeError`` for what is no string, and ``ValueError`` when nothing is left of the name.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name: expected a parameter's name, a str, got {name!r}")
     parts = [part for part in name.split(".") if part and part not in WRAPPER_PARTS]
     if not parts:
         raise ValueError(f"name: expected a parameter's name, got {name!r}, which holds only wrapper parts")
@@ -40,8 +44,8 @@ class Key:
     >>> Key.of("blocks.0.feed_forward_moe.experts.mlp.w1", seed=0)
     Key(seed=0, stream=3054110293068002457)
 
-    ``seed`` and ``stream`` are integers in ``[0, 2**64)``; two keys that differ in either give independent values.
-    Raises ``TypeError`` for a value that is no integer and ``ValueError`` for one out of range.
+    ``seed`` and ``stream`` are integers in ``[0, 2**64)``, NumPy's and torch's too; two keys that differ in either give
+    independent values. Raises ``TypeError`` for a value that is no integer and ``ValueError`` for one out of range.
     """
 
     seed: int = 0
@@ -50,8 +54,9 @@ class Key:
     def __post_init__(self) -> None:
         for field in ("seed", "stream"):
             value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{field}: expected an int in [0, 2**64), got {value!r}")
+            if type(value) is not int:
+                value = _integer(field, value)
+                object.__setattr__(self, field, value)
             if not 0 <= value < 2**64:
                 raise ValueError(f"{field}: expected an int in [0, 2**64), got {value}")
 
@@ -59,3 +64,15 @@ class Key:
     def of(cls, name: str, seed: int = 0) -> "Key":
         """The key of the parameter called ``name``: its stream is a digest of the canonical name."""
         return cls(seed, stream_of(canonical_name(name).encode()))
+
+
+def _integer(field: str, value: Any) -> int:
+    """The int that an integer of another type is. ``index()`` takes the bools of Python and torch for integers."""
+    boolean = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+    try:
+        number = None if boolean else index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f"{field}: expected an int in [0, 2**64), got {value!r}")
+    return number
