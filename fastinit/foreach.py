@@ -1,6 +1,6 @@
 """foreach_fill_: a list of tensors in a few launches, to the bits of one fill each."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import add, le, mul
 from typing import Any
@@ -15,9 +15,11 @@ from fastinit.backends import backend_for
 from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.fill import Fills, Place
 from fastinit.geometry import LocalShard, Shape, row_major_strides
-from fastinit.init import boxes_of, check_tensor, fill_
+from fastinit.init import boxes_of, fill_
 from fastinit.lowering import lower
+from fastinit.memory import Strided, shared
 from fastinit.placements import Box
+from fastinit.storage import check_memory, check_tensor, leaves_it_to_operators
 from fastinit.stream import Key
 
 _LAWS = (TruncatedNormal, Normal, Uniform)
@@ -38,7 +40,7 @@ def foreach_fill_(
 
     Args:
         tensors: as :func:`fastinit.trunc_normal_` takes them, of any dtypes, shapes, strides and devices, mixed. Meta tensors
-            are left untouched. That no two of them share memory is not checked.
+            are left untouched.
         laws: of fastinit.distributions; one for all, or one a tensor.
         keys: one a tensor; equal keys give equal values.
         shards: one a tensor, where a plain tensor lies in a larger logical tensor; None for one that is the whole.
@@ -47,8 +49,11 @@ def foreach_fill_(
         The same tensors.
 
     Raises:
-        TypeError, ValueError: what a fill of one tensor raises, with the tensor's position; lists of different lengths.
-            All of it before anything is written.
+        TypeError, ValueError: what a fill of one tensor raises, with the tensor's position; lists of different lengths;
+            two tensors that have an element's memory in common (views that interleave have none).
+        NotImplementedError: a device that no backend serves.
+
+    All of that is checked before anything is written.
 
     On a GPU there is one launch for each dtype, regime of the law (lowering.py) and size of block, from one table that is
     copied without a sync. Tensors whose last dimension is not dense, and those that take longer to fill than to launch,
@@ -64,22 +69,32 @@ def foreach_fill_(
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return tensors
+    described = _described(tensors, laws, keys, shards)
+    fill_many = [_fill_many(device, plain) for device, plain, _ in described]
     with torch.no_grad():
-        for device, plain, fills in _described(tensors, laws, keys, shards):
-            if any(map(_has_no_memory, set(map(type, plain)))):
-                for k, view in enumerate(plain):
-                    fill = fills.one(k)
-                    op.fill(view, fill.distribution, fill.key, fill.shard)
-            else:
-                backend_for(device.type).fill_many_(plain, fills)
-                torch.autograd.graph.increment_version(plain)
+        for fill_many_, (_, plain, fills) in zip(fill_many, described, strict=True):
+            fill_many_(plain, fills)
     torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
     return tensors
 
 
-def _has_no_memory(kind: type[Tensor]) -> bool:
-    """Whether tensors of the type, fake ones and their like, leave it to operators what is done to them."""
-    return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+def _fill_many(device: torch.device, plain: list[Tensor]) -> Callable[[list[Tensor], Fills], None]:
+    """What fills tensors of the device: its backend, or operators where one of the tensors leaves it to them."""
+    if any(map(leaves_it_to_operators, set(map(type, plain)))):
+        return _by_operators
+    backend = backend_for(device.type)
+
+    def by_backend(plain: list[Tensor], fills: Fills) -> None:
+        backend.fill_many_(plain, fills)
+        torch.autograd.graph.increment_version(plain)
+
+    return by_backend
+
+
+def _by_operators(plain: list[Tensor], fills: Fills) -> None:
+    for k, view in enumerate(plain):
+        fill = fills.one(k)
+        op.fill(view, fill.distribution, fill.key, fill.shard)
 
 
 def _check_lists(
@@ -119,11 +134,13 @@ def _described(
         np.array([key.stream for key in keys], np.uint64)[owner],
     )
     if len(set(devices)) == 1 and devices[0] is not None:
+        _check_apart(views, fills, owner)
         return [(devices[0], views, fills)]
     described = []
     for device in dict.fromkeys(device for device in devices if device is not None):
         chosen = np.flatnonzero(np.array([other == device for other in devices])[fills.place])
         described.append((device, [views[k] for k in chosen], fills.of(chosen)))
+        _check_apart(*described[-1][1:], owner[chosen])
     return described
 
 
@@ -182,7 +199,12 @@ def _placed(
     place: list[int] = []
     first_index: list[int] = []
     for view, box in zip(views, boxes, strict=True):
-        alike = (view.shape, view.stride(), view.dtype, view.device, None if box is None else box.global_shape)
+        try:
+            alike = (view.shape, view.stride(), view.dtype, view.device, None if box is None else box.global_shape)
+        except RuntimeError:  # one without a shape, of which check_tensor says why
+            with _at(owner[len(place)]):
+                check_tensor(view)
+            raise
         found = known.get(alike)
         if found is None:
             with _at(owner[len(place)]):
@@ -201,6 +223,31 @@ def _placed(
                 box.check_holds(tuple(view.shape))
         first_index.append(sum(map(mul, box.global_offset, strides)))
     return places, devices, place, first_index
+
+
+def _check_apart(plain: list[Tensor], fills: Fills, owner: NDArray[np.int64]) -> None:
+    """That the tensors, all of one device, have their values in memory, and no two of them in the same."""
+    if any(map(Tensor.is_neg, plain)):
+        position = next(k for k, view in enumerate(plain) if view.is_neg())
+        with _at(owner[position]):
+            check_tensor(plain[position])
+    if any(map(leaves_it_to_operators, set(map(type, plain)))):
+        chosen = np.array([k for k, view in enumerate(plain) if not leaves_it_to_operators(type(view))], np.int64)
+        plain, fills, owner = [plain[k] for k in chosen], fills.of(chosen), owner[chosen]
+    layouts = [_strided(place) for place in fills.places]
+    addresses = np.fromiter(map(Tensor.data_ptr, plain), np.int64, len(plain))
+    for k in np.flatnonzero(addresses == 0):
+        with _at(owner[k]):
+            check_memory(plain[k])
+    found = shared(addresses, layouts, fills.place)
+    if found is not None:
+        one, other = owner[list(found)]
+        raise _named(other, ValueError(f"expected memory of its own, got some that tensors[{one}] has too"))
+
+
+def _strided(place: Place) -> Strided:
+    size: int = getattr(torch, place.dtype).itemsize
+    return Strided(place.shape, tuple(size * stride for stride in place.strides), size)
 
 
 @contextmanager

@@ -33,5 +33,5 @@ def draw_key(generator: torch.Generator) -> Key:
         return Key(generator.initial_seed() % _WORD, stream_of(b"generator offset %d" % offset))
     if generator.device.type != "cpu":
         raise ValueError(f"generator: expected one of the CPU or of CUDA, got one of {generator.device}")
-    stream, seed = torch.empty(2, dtype=torch.int64).random_(-(2**63), None, generator=generator).tolist()
+    stream, seed = torch.empty(2, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator).tolist()
     return Key(seed % _WORD, stream % _WORD)

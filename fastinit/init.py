@@ -10,9 +10,8 @@ from fastinit.distributions import Distribution, Normal, TruncatedNormal, Unifor
 from fastinit.generator import default_generator, draw_key
 from fastinit.geometry import LocalShard, overlaps
 from fastinit.lowering import lower
+from fastinit.storage import check_memory, check_tensor, is_fake, is_traced
 from fastinit.stream import Key
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def trunc_normal_(
@@ -33,7 +32,8 @@ def trunc_normal_(
 
     Args:
         tensor: fp32, bf16, fp16 or fp64; any shape, strides and device; a plain tensor, a ``Parameter`` or a ``DTensor``,
-            of which each rank fills its own shard. A meta tensor is returned untouched.
+            of which each rank fills its own shard. A meta tensor is returned untouched, and so is a fake one: no
+            generator moves on for them.
         mean, std: of the normal before truncation, in the units of the tensor. ``std=0`` fills ``clamp(mean, a, b)``.
         a, b: the closed interval; absolute values, as in ``torch.nn.init``, not multiples of ``std``. Both may be infinite,
             and may lie on one side of the mean. No value is past a bound, in any dtype.
@@ -46,9 +46,11 @@ def trunc_normal_(
         The same tensor.
 
     Raises:
-        TypeError: not a tensor, a dtype that is none of the four, or an argument of the wrong type.
+        TypeError: not a tensor, a dtype that is none of the four, one that is not dense or has no shape yet, or an
+            argument of the wrong type.
         ValueError: a non-finite mean or std, a negative std, a > b, no value of the dtype in [a, b], overlapping memory,
-            a shard that does not fit, a key and a generator at once, a ``DTensor`` with a ``Partial`` placement.
+            a view that is negated when it is read, a shard that does not fit, a key and a generator at once, a
+            ``DTensor`` with a ``Partial`` placement.
 
     The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function within 3 std and to
     3e-6 beyond (README, "The law"); one fp32 value, rounded once to the dtype.
@@ -124,7 +126,12 @@ def fill_(
     boxes = boxes_of(tensor, shard)
     if tensor.is_meta:
         return tensor
+    if not torch.compiler.is_compiling():
+        for view, _ in boxes:
+            check_memory(view)
     if key is None:
+        if not torch.compiler.is_compiling() and is_fake(tensor) and not is_traced():
+            return tensor
         key = draw_key(generator or default_generator(tensor.device))
     with torch.no_grad():
         for view, box in boxes:
@@ -132,16 +139,6 @@ def fill_(
     if dtensor.is_dtensor(tensor):
         torch.autograd.graph.increment_version(tensor)  # the operator has seen the local tensor alone
     return tensor
-
-
-def check_tensor(tensor: Tensor) -> None:
-    """Raise ``TypeError`` unless it is a dense tensor of a dtype that can be filled."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"tensor: expected a torch.Tensor, got {type(tensor).__name__}")
-    if tensor.dtype not in DTYPES:
-        raise TypeError(f"tensor: expected dtype float32, bfloat16, float16 or float64, got {tensor.dtype}")
-    if tensor.layout != torch.strided:
-        raise TypeError(f"tensor: expected a dense (strided) tensor, got layout {tensor.layout}")
 
 
 def boxes_of(tensor: Tensor, shard: LocalShard | None) -> list[tuple[Tensor, LocalShard]]:

@@ -15,6 +15,7 @@ from fastinit.init import fill_
 from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
 from fastinit.roles import Role
 from fastinit.rules import Sizes, law_of, truncated
+from fastinit.storage import is_fake, writing
 from fastinit.stream import Key
 from fastinit.walk import experts_shard
 
@@ -199,9 +200,11 @@ def fill_law_(
     if law is None:
         return tensor
     if isinstance(law, Constant):
-        with torch.no_grad():
+        with writing(tensor):
             return tensor.fill_(law.value)
     if isinstance(law, (LogOfUniform, InverseSoftplusOfLogUniform)):
+        if tensor.is_meta or is_fake(tensor):
+            return tensor
         return _fill_transformed_(tensor, law, key or draw_key(generator or default_generator(tensor.device)), shard)
     return fill_(tensor, law, generator=generator, key=key, shard=shard)
 
@@ -211,17 +214,17 @@ def _fill_transformed_(tensor: Tensor, law: Transformed, key: Key, shard: LocalS
     if dtensor.is_dtensor(tensor):
         boxes = dtensor.local_fills(tensor)
     else:
-        boxes = [] if tensor.is_meta else [(tensor, shard or LocalShard.whole(tuple(tensor.shape)))]
+        boxes = [(tensor, shard or LocalShard.whole(tuple(tensor.shape)))]
     for view, box in boxes:
         source = fill_(torch.empty(view.shape, dtype=torch.float32, device="cpu"), law.source, key=key, shard=box)
         values = [law.transform(value) for value in source.flatten().tolist()]
-        with torch.no_grad():
+        with writing(view):
             view.copy_(torch.tensor(values, dtype=torch.float32, device="cpu").view(view.shape))
     return tensor
 
 
 def _zero(*biases: Tensor | None) -> None:
-    with torch.no_grad():
-        for bias in biases:
-            if bias is not None:
+    for bias in biases:
+        if bias is not None:
+            with writing(bias):
                 bias.zero_()

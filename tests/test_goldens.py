@@ -10,9 +10,9 @@ import fastinit
 from fastinit import op
 from fastinit.backends import reference
 from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.init import DTYPES
 from fastinit.lowered import Regime
 from fastinit.lowering import lower
+from fastinit.storage import DTYPES
 
 GOLDENS = json.loads(goldens.FILE.read_text())
 LAWS = {"trunc_normal_": TruncatedNormal, "normal_": Normal, "uniform_": Uniform}

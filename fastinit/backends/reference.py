@@ -16,6 +16,7 @@ from fastinit.fill import Fill, Fills
 from fastinit.geometry import LocalShard, is_one_run, row_major_strides
 from fastinit.lowered import Lowered, Regime
 from fastinit.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
+from fastinit.storage import writing
 from fastinit.stream import Key
 
 CHUNK = 2**16  # elements; large enough to amortise an op's fixed cost, small enough for the cache
@@ -54,7 +55,7 @@ def _philox(counter: Sequence[Tensor], key: Sequence[Tensor], rounds: int = 10) 
 def words_of_run(first: int, count: int, key: Key) -> Tensor:
     """The words of elements ``first``, ..., ``first + count - 1``: (count,) int64 in [0, 2**32)."""
     first_group = first // 4
-    groups = torch.arange((first + count + 3) // 4 - first_group)
+    groups = torch.arange((first + count + 3) // 4 - first_group, device="cpu")
     return _words_of_groups(groups, first_group, key).reshape(-1)[first % 4 : first % 4 + count]
 
 
@@ -68,8 +69,13 @@ def _words_of_groups(groups: Tensor, base: int, key: Key) -> Tensor:
     """(..., 4) words of the groups ``base + groups``; the sum is taken in two halves, as int64 has only 63 bits."""
     low = groups + (base & _LOW)
     high = (low >> 32) + (base >> 32)
-    stream, seed = ((torch.tensor(number & _LOW), torch.tensor(number >> 32)) for number in (key.stream, key.seed))
+    stream, seed = (_two_words(number) for number in (key.stream, key.seed))
     return torch.stack(_philox((low & _LOW, high, *stream), seed), dim=-1)
+
+
+def _two_words(number: int) -> tuple[Tensor, Tensor]:
+    """The low and the high half of 64 bits."""
+    return torch.tensor(number & _LOW, device="cpu"), torch.tensor(number >> 32, device="cpu")
 
 
 def fma(x: Tensor, y: Tensor | float, z: Tensor | float) -> Tensor:
@@ -81,7 +87,7 @@ def fma(x: Tensor, y: Tensor | float, z: Tensor | float) -> Tensor:
     fp64 holds the product exactly; the sum is rounded to fp64 and then to fp32. The second rounding goes wrong only when
     the first one landed on the midpoint of two fp32 values, or below fp32's normal range: both are detected.
     """
-    addend = z if isinstance(z, Tensor) else torch.tensor(z, dtype=torch.float64)
+    addend = z if isinstance(z, Tensor) else torch.tensor(z, dtype=torch.float64, device="cpu")
     if isinstance(y, Tensor):
         total = torch.addcmul(addend, x, y)
     else:
@@ -133,7 +139,7 @@ def _log2(y: Tensor, origin: float) -> Tensor:
 def values_of(words: Tensor, law: Lowered) -> Tensor:
     """The fp32 values of int64 words in [0, 2**32), before the bounds; see lowering.py for the regimes."""
     if law.regime is Regime.CONSTANT:
-        return torch.full(words.shape, law.shift)
+        return torch.full(words.shape, law.shift, device=words.device)
     return _values(words, law).float()
 
 
@@ -173,7 +179,7 @@ def _fp32(numbers: Tensor) -> Tensor:
 
 
 def _double(value: float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float64)
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def _distance(r: Tensor, right: Tensor) -> Tensor:
@@ -191,7 +197,8 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
     """Fill a tensor of any strides, a box at a time."""
     law = fill.lowered
     lowest, highest = law.bounds(str(tensor.dtype).removeprefix("torch."))
-    _fill_box(tensor, fill.shard, fill.key, law, lowest, highest)
+    with writing(tensor):
+        _fill_box(tensor, fill.shard, fill.key, law, lowest, highest)
 
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
@@ -218,7 +225,7 @@ def _fill_box(tensor: Tensor, shard: LocalShard, key: Key, law: Lowered, lowest:
 
 def _offsets(shape: tuple[int, ...], strides: tuple[int, ...]) -> Tensor:
     """Global index of each element of a box, from the box's first element, modulo 2**64."""
-    offsets = torch.zeros((), dtype=torch.int64)
+    offsets = torch.zeros((), dtype=torch.int64, device="cpu")
     for size, stride in zip(shape, strides, strict=True):
-        offsets = offsets[..., None] + (torch.arange(size) * stride if size > 1 else 0)
+        offsets = offsets[..., None] + (torch.arange(size, device="cpu") * stride if size > 1 else 0)
     return offsets

@@ -1,0 +1,116 @@
+"""What of a tensor can be filled: its dtype, its memory, where that lies, and how torch writes to it."""
+
+import sys
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
+
+from fastinit import dtensor
+from fastinit.geometry import Shape
+from fastinit.memory import Strided
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_PLAIN = (Tensor, Parameter)
+_LAZY = (UninitializedParameter, UninitializedBuffer)
+
+
+class Place(NamedTuple):
+    """An address in a space of its own: a device's memory, or the storage of a meta or fake tensor."""
+
+    space: Hashable
+    address: int
+    strided: Strided
+
+
+def check_tensor(tensor: Tensor) -> None:
+    """Raise unless it is a dense tensor, with memory that holds its values, of a dtype that can be filled."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"tensor: expected a torch.Tensor, got {type(tensor).__name__}")
+    if isinstance(tensor, _LAZY):
+        raise TypeError("tensor: expected one with a shape, got a lazy one: run the module once, or materialize() it")
+    if tensor.is_nested:
+        raise TypeError("tensor: expected a dense (strided) tensor, got a nested one: fill each tensor of its unbind()")
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"tensor: expected dtype float32, bfloat16, float16 or float64, got {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"tensor: expected a dense (strided) tensor, got layout {tensor.layout}")
+    if not torch.compiler.is_compiling() and tensor.is_neg():
+        raise ValueError(
+            "tensor: expected one whose memory holds its values, got a view that torch negates when it is read "
+            "(is_neg()): fill another tensor, and copy_ that one"
+        )
+
+
+def place_of(tensor: Tensor) -> Place | None:
+    """Where this rank's elements lie; None where that cannot be told, or there are none.
+
+    Tensors that are lazy or not dense have no one storage, and those of a subclass that leaves everything to its
+    operators have none.
+    """
+    local: Tensor = tensor._local_tensor if dtensor.is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
+    fake = False
+    if type(local) not in _PLAIN:  # the others take long to say what they are, and a model has thousands
+        fake = is_fake(local)
+        if isinstance(local, _LAZY) or (leaves_it_to_operators(type(local)) and not fake):
+            return None
+    if local.layout != torch.strided or local.is_nested or local.numel() == 0:
+        return None
+    strided = _strided(local.shape, local.stride(), local.element_size())
+    if fake or local.is_meta:
+        return Place(
+            (local.device, local.untyped_storage()._cdata), strided.itemsize * int(local.storage_offset()), strided
+        )
+    address = local.data_ptr()
+    return Place(local.device, address, strided) if address else None
+
+
+def check_memory(tensor: Tensor) -> None:
+    """Raise ``ValueError`` for a dense tensor whose memory was freed under it: torch itself would write to address 0."""
+    if type(tensor) in _PLAIN and not tensor.is_meta and tensor.numel() and not tensor.data_ptr():
+        raise ValueError(
+            f"tensor: expected memory for {tensor.numel()} elements, got none: its storage was freed, as "
+            "FullyShardedDataParallel does between uses, or it stands for zeros"
+        )
+
+
+@lru_cache(maxsize=4096)
+def _strided(shape: Shape, strides: Shape, size: int) -> Strided:
+    """Where a dimension has only one element, and so no next one, any stride is as good as another."""
+    return Strided(tuple(shape), tuple(size * t if n > 1 else 0 for t, n in zip(strides, shape, strict=True)), size)
+
+
+def kind_of(tensor: Tensor) -> Hashable:
+    """What two parameters in one place must have in common to be the same."""
+    if not dtensor.is_dtensor(tensor):
+        return tensor.dtype
+    return tensor.dtype, tensor.shape, tensor.placements, tensor.device_mesh  # type: ignore[attr-defined]
+
+
+def leaves_it_to_operators(kind: type[Tensor]) -> bool:
+    """Whether tensors of the type, fake ones and their like, leave it to operators what is done to them."""
+    return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Whether a tensor is one of FakeTensorMode, which has no memory."""
+    module = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and bool(module.is_fake(tensor))
+
+
+def is_traced() -> bool:
+    """Whether make_fx writes down what is done to tensors."""
+    module = sys.modules.get("torch.fx.experimental.proxy_tensor")
+    return module is not None and module.get_proxy_mode() is not None
+
+
+def writing(tensor: Tensor) -> AbstractContextManager[None]:
+    """Where torch's own operators write to the tensor, and autograd records nothing.
+
+    torch lets nobody write to a tensor that was made under ``torch.inference_mode``, but there.
+    """
+    return torch.inference_mode() if tensor.is_inference() else torch.no_grad()
