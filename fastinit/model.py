@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import dtensor
+from fastinit.backends import backend_for
 from fastinit.distributions import Distribution
 from fastinit.foreach import foreach_fill_
 from fastinit.geometry import LocalShard, Shape
@@ -13,6 +14,8 @@ from fastinit.methods import fill_law_
 from fastinit.plan import Planned, RolePatterns, Scheme, plan_of
 from fastinit.report import Checked, Report, Row, Verification
 from fastinit.roles import Named
+from fastinit.storage import is_fake
+from fastinit.walk import packed_in
 
 _CHUNK = 2**20  # elements that are regenerated at a time
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -55,19 +58,28 @@ def init_model_(
 
     Raises:
         ValueError: parameters that no pattern matches (all of them, by name), without elements, or that share a stream
-            id; a size that a rule needs and that is nowhere; a method without a rule for a role; meta parameters and
-            no ``device``; a ``Partial`` placement; overlapping memory; a shard that does not fit.
-        TypeError: a parameter whose dtype cannot be filled.
+            id; a size that a rule needs and that is nowhere, one below 1, a width that is not the embedding's; a method
+            without a rule for a role; meta parameters and no ``device``; a ``Partial`` placement; overlapping memory; a
+            shard that does not fit; parameters that FullyShardedDataParallel has cut out of a flat one.
+        TypeError: what is no module; a parameter whose dtype cannot be filled, or that is lazy, sparse or nested.
+        NotImplementedError: a device that no backend serves.
 
     All of that is checked before anything is written. Tied parameters are filled once, under their first name, and stay
-    tied. Buffers stay as they are: those on the meta device are the model's to build. What a model does to its weights
-    afterwards, like nGPT's ``normalize_matrices``, is still to be done.
+    tied; parameters that are the same elements of one storage are tied too. Buffers stay as they are: those on the meta
+    device are the model's to build. So do weights that are no parameters, as quantised modules have; the report counts
+    them. What a model does to its weights afterwards, like nGPT's ``normalize_matrices``, is still to be done.
+
+    Names, sizes and values are the same inside and outside of what wraps a model under a name that is no part of
+    canonical names: DistributedDataParallel, DataParallel, FullyShardedDataParallel, torch.compile, checkpoint_wrapper,
+    one within another. A module that holds the model under a name of its own, as Lightning's do, is no wrapper by any
+    mark: that name is the first part of all names, so give the model inside. Sizes are taken from that one all the same.
+    A module without parameters, like a pipeline stage may be, is filled by doing nothing.
     """
     scheme = _scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
     plan = plan_of(model, scheme)
     if any(planned.parameter.is_meta for planned in plan):
         _check_device(plan, device)
-        _materialise(model, torch.device(device or "cpu"))
+        _materialise(model, plan, torch.device(device or "cpu"))
         plan = plan_of(model, scheme)
     random = [planned for planned in plan if isinstance(planned.law, Distribution)]
     foreach_fill_(
@@ -79,7 +91,7 @@ def init_model_(
     for planned in plan:
         if not isinstance(planned.law, Distribution):
             fill_law_(planned.parameter, planned.law, key=planned.key, shard=planned.shard)
-    return Report(scheme.method, seed, tuple(map(_row, plan)))
+    return Report(scheme.method, scheme.seed, tuple(map(_row, plan)), packed_in(model))
 
 
 def verify_model_(
@@ -99,16 +111,18 @@ def verify_model_(
 
     >>> assert verify_model_(model, "llama", seed=0), "not the initial weights of seed 0"
 
-    The arguments and errors are those of :func:`init_model_`; a model with meta parameters is a ``ValueError`` too. The
-    values are regenerated in chunks of 2**20 elements, so the memory that it takes does not grow with the model. Each
-    rank checks the part that it holds. The result is true when nothing differs, and prints what does.
+    The arguments and errors are those of :func:`init_model_`; a model with meta or fake parameters is a ``ValueError``
+    too. The values are regenerated in chunks of 2**20 elements, so the memory that it takes does not grow with the model.
+    Each rank checks the part that it holds. The result is true when no parameter differs, and prints what does, and what
+    could not be compared: weights that are no parameters.
     """
     scheme = _scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
     plan = plan_of(model, scheme)
-    meta = [planned.name for planned in plan if planned.parameter.is_meta]
-    if meta:
-        raise ValueError(f"model: expected parameters with values, got meta parameters: {', '.join(meta)}")
-    return Verification(tuple(_checked(planned) for planned in plan if planned.law is not None))
+    for kind, without_values in (("meta", lambda tensor: tensor.is_meta), ("fake", is_fake)):
+        names = [planned.name for planned in plan if without_values(planned.parameter)]
+        if names:
+            raise ValueError(f"model: expected parameters with values, got {kind} parameters: {', '.join(names)}")
+    return Verification(tuple(_checked(planned) for planned in plan if planned.law is not None), packed_in(model))
 
 
 def _scheme(
@@ -134,13 +148,14 @@ def _check_device(plan: list[Planned], device: torch.device | str | None) -> Non
     if device is None or torch.device(device).type == "meta":
         names = ", ".join(planned.name for planned in meta)
         raise ValueError(f"device: expected one to materialise meta parameters on, got {device} with {names}")
+    backend_for(torch.device(device).type)
     untouched = [planned.name for planned in meta if planned.law is None]
     if untouched:
         raise ValueError(f"roles: expected values in untouched parameters, got meta parameters: {', '.join(untouched)}")
 
 
-def _materialise(model: nn.Module, device: torch.device) -> None:
-    """Memory for the meta parameters alone; ties are kept.
+def _materialise(model: nn.Module, plan: list[Planned], device: torch.device) -> None:
+    """Memory for the meta parameters alone; ties are kept, also those of parameters over one storage.
 
     ``_apply`` is what ``Module.to_empty`` is made of, and what FSDP2 overrides to find its shards again.
     """
@@ -149,6 +164,8 @@ def _materialise(model: nn.Module, device: torch.device) -> None:
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             if parameter.is_meta:
                 uses.setdefault(id(parameter), []).append((module, name))
+    paths = [planned.paths for planned in plan if planned.parameter.is_meta]
+    over_one = [{id(model.get_parameter(path)): path for path in ways} for ways in paths]
 
     def materialised(tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, device=device) if tensor.is_meta and id(tensor) in uses else tensor
@@ -157,6 +174,9 @@ def _materialise(model: nn.Module, device: torch.device) -> None:
     for (first, first_name), *others in uses.values():
         for module, name in others:
             setattr(module, name, getattr(first, first_name))
+    for path, *aliases in map(dict.values, over_one):
+        for alias in aliases:
+            model.get_parameter(alias).data = model.get_parameter(path).data
 
 
 # ----------------------------------------------------------------------------------------------------------- report

@@ -2,20 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from torch import Tensor, nn
 
 from fastinit import dtensor
-from fastinit.distributions import Distribution
-from fastinit.formats import FORMATS
-from fastinit.geometry import LocalShard, Shape, overlaps
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
-from fastinit.lowering import lower
+from fastinit.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
+from fastinit.geometry import LocalShard, Shape
+from fastinit.laws import Law
 from fastinit.roles import Named, Role, block_of, fan_in, named_by
 from fastinit.rules import METHODS, TORCH_ROLES, Sizes, law_of
+from fastinit.sizes import d_model_of, embed_scale_of, is_size, model_types_of, models_of, num_blocks_of
+from fastinit.storage import check_tensor
 from fastinit.stream import Key
-from fastinit.walk import Found, d_model_of, experts_shard, model_types_of, num_blocks_of, parameters_of
+from fastinit.walk import Found, experts_shard, parameters_of, tied
 
 RolePatterns = Iterable[Named | tuple[str, Role] | tuple[str, Role, str]]
 
@@ -37,11 +36,13 @@ class Scheme:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {str(self.method)!r}")
-        Key(self.seed)
-        for name in ("num_blocks", "d_model", "embed_scale"):
+        object.__setattr__(self, "seed", Key(self.seed).seed)
+        for name in ("num_blocks", "d_model"):
             number = getattr(self, name)
-            if number is not None and not number > 0:
-                raise ValueError(f"{name}: expected a number > 0, got {number}")
+            if number is not None and not is_size(number):
+                raise ValueError(f"{name}: expected a whole number > 0, got {number}")
+        if self.embed_scale is not None and not self.embed_scale > 0:
+            raise ValueError(f"embed_scale: expected a number > 0, got {self.embed_scale}")
         for named in self.roles:
             if not isinstance(named.pattern, str) or not isinstance(named.role, Role):
                 raise TypeError(f"roles: expected a pattern, a fastinit.roles.Role and perhaps a layout, got {named}")
@@ -53,6 +54,7 @@ class Planned:
 
     name: str
     tied: tuple[str, ...]
+    paths: tuple[str, ...]
     parameter: Tensor
     role: Role
     law: Law | None
@@ -76,26 +78,36 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
 
     Raises ``ValueError`` or ``TypeError``, with the names of the parameters, for what init_model_ documents.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     parameters = parameters_of(model)
-    _check_present(parameters)
+    check_present(model, parameters)
+    parameters = tied(parameters)
     keys = {parameter.name: Key.of(parameter.name, scheme.seed) for parameter in parameters}
-    _check_streams(parameters, keys)
+    check_streams(parameters, keys)
     found = {parameter.name: parameter for parameter in parameters}
     unknown = [name for name in scheme.shards if name not in found]
     if unknown:
         raise ValueError(f"shards: expected names of parameters, got {', '.join(unknown)}")
-    model_types = model_types_of(model)
+    models = models_of(model, [parameter.paths for parameter in parameters])
+    model_types = model_types_of(models)
     named = named_by(found, model_types, scheme.roles)
-    _check_matched(named, model_types)
+    check_matched(named, model_types, models, scheme.roles)
     # Not from the names of the parameters: a pipeline stage has only some of the blocks.
+    width = d_model_of(models) if scheme.d_model is None else None
+    blocks = num_blocks_of(models) if scheme.num_blocks is None else None
     whole = Sizes(
-        d_model=scheme.d_model or d_model_of(model),
-        num_blocks=scheme.num_blocks or num_blocks_of(model),
-        embed_scale=scheme.embed_scale or getattr(model, "embed_scale", None),
+        d_model=width.size if width else scheme.d_model,
+        num_blocks=blocks.size if blocks else scheme.num_blocks,
+        embed_scale=embed_scale_of(models) if scheme.embed_scale is None else scheme.embed_scale,
     )
     matched = {name: match for name, match in named.items() if match is not None}
     planner = _Planner(scheme, whole, found, matched, keys)
-    return [planner.planned(parameter) for parameter in parameters]
+    plan = [planner.planned(parameter) for parameter in parameters]
+    embeddings = [planned for planned in plan if planned.role is Role.EMBEDDING and planned.global_shape]
+    check_width({planned.name: planned.global_shape[-1] for planned in embeddings}, width)
+    check_apart([found[planned.name] for planned in plan if planned.law is not None])
+    return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +122,16 @@ class _Planner:
         """The plan for one parameter; an error names it."""
         named = self.named[found.name]
         try:
+            if named.role is not Role.UNTOUCHED:
+                check_tensor(found.parameter)
             shard = self._shard(found)
             law = law_of(self.scheme.method, named.role, self._sizes(found, named))
-            _check_fillable(found.parameter, law, shard)
+            check_fillable(found.parameter, law, shard)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{found.name}: {error}") from None
-        return Planned(found.name, found.names[1:], found.parameter, named.role, law, self.keys[found.name], shard)
+            raise type(error)(f"{found.name}: {str(error).removeprefix('tensor: ')}") from None
+        return Planned(
+            found.name, found.names[1:], found.paths, found.parameter, named.role, law, self.keys[found.name], shard
+        )
 
     def _shard(self, found: Found) -> LocalShard | None:
         given = self.scheme.shards.get(found.name)
@@ -146,57 +162,3 @@ class _Planner:
         shard = self._shard(found)
         shape = shard.global_shape if shard else tuple(found.parameter.shape)
         return fan_in(source, shape, getattr(found.owner, "num_experts", None)) if source else None
-
-
-def _check_present(found: Iterable[Found]) -> None:
-    empty = [parameter.name for parameter in found if parameter.parameter.numel() == 0]
-    if empty:
-        raise ValueError(
-            "model: expected parameters with elements, got placeholders without any, as DeepSpeed's ZeRO-3 leaves them "
-            f"outside of GatheredParameters: {', '.join(empty)}"
-        )
-
-
-def _check_matched(named: Mapping[str, Named | None], model_types: set[str]) -> None:
-    unmatched = [name for name, match in named.items() if match is None]
-    if unmatched:
-        model = f" in a model of type {', '.join(sorted(model_types))}" if model_types else ""
-        raise ValueError(
-            f"roles: expected a pattern for every parameter, found none{model} for these {len(unmatched)}; add "
-            f"(pattern, Role) pairs, see fastinit.roles:\n  " + "\n  ".join(unmatched)
-        )
-
-
-def _check_streams(found: Iterable[Found], keys: Mapping[str, Key]) -> None:
-    """Equal streams are equal values: two parameters of one canonical name, or a collision of the digest."""
-    by_stream: dict[int, Found] = {}
-    for parameter in found:
-        other = by_stream.setdefault(keys[parameter.name].stream, parameter)
-        if other is not parameter:
-            names = f"{other.name} and {parameter.name}"
-            raise ValueError(f"model: expected a stream id for each parameter, got one for {names}")
-
-
-def _check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) -> None:
-    """What a fill would raise, raised before the first fill."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    if law is None:
-        return
-    if dtype not in FORMATS:
-        raise TypeError(f"expected dtype {', '.join(FORMATS)}, got {dtype}")
-    if not isinstance(law, (Constant, LogOfUniform, InverseSoftplusOfLogUniform)):
-        _check_value(law, dtype)
-    if dtensor.is_dtensor(tensor):
-        if shard is not None:
-            raise ValueError("shards: expected none for a DTensor, whose placements say where it lies")
-        dtensor.local_fills(tensor)
-    elif not tensor.is_contiguous() and overlaps(tuple(tensor.shape), tensor.stride()):
-        raise ValueError(f"expected one memory location an element, got strides {tensor.stride()}")
-    elif shard is not None:
-        shard.check_holds(tuple(tensor.shape))
-
-
-@lru_cache(maxsize=4096)
-def _check_value(law: Distribution, dtype: str) -> None:
-    """Raise ``ValueError`` unless the law has a value of the dtype."""
-    lower(law).bounds(dtype)

@@ -37,12 +37,13 @@ class Row:
         return {**asdict(self), "law": law}
 
 
+_SHOWN = 4  # names of modules; a model may have thousands
 _HEADER = ("parameter", "role", "law", "stream", "dtype", "shape", "local", "placements")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a model was filled with.
+    """What a model was filled with. ``packed`` are modules whose weights are no parameters, and were left as they are.
 
     >>> print(init_model_(model, "llama", seed=0))
     parameter                   role               law                   stream            dtype     shape      ...
@@ -52,9 +53,10 @@ class Report:
     method: str
     seed: int
     rows: tuple[Row, ...]
+    packed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return table(_HEADER, [row.cells() for row in self.rows])
+        return table(_HEADER, [row.cells() for row in self.rows]) + _packed_text(self.packed, "left as they are")
 
     def __getitem__(self, name: str) -> Row:
         return next(row for row in self.rows if name in (row.name, *row.tied))
@@ -62,7 +64,8 @@ class Report:
     def to_json(self) -> str:
         """Everything, with the version of the stream contract, as indented JSON."""
         content = {"stream_version": STREAM_VERSION, "method": str(self.method), "seed": self.seed}
-        return json.dumps({**content, "parameters": [row.as_json() for row in self.rows]}, indent=1)
+        rows = [row.as_json() for row in self.rows]
+        return json.dumps({**content, "parameters": rows, "packed": self.packed}, indent=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,13 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Which parameters hold other bits than the seed gives, in the part that this rank has. True when none does."""
+    """Which parameters hold other bits than the seed gives, in the part that this rank has. True when none does.
+
+    ``packed`` are modules whose weights are no parameters: nothing is known of those.
+    """
 
     rows: tuple[Checked, ...]
+    packed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return not self.different
@@ -91,18 +98,29 @@ class Verification:
 
     def __str__(self) -> str:
         elements = sum(row.elements for row in self.rows)
-        if self:
-            return f"all bits of {elements:,} elements in {len(self.rows)} parameters are those of the seed"
-        return "\n".join(
+        lines = [
             f"{row.name}: {row.differing:,} of {row.elements:,} elements differ, the first at {list(row.first or ())}"
             for row in self.different
-        )
+        ]
+        if not self.rows:
+            lines = ["no parameter was compared, as there is none"]
+        elif self:
+            lines = [f"all bits of {elements:,} elements in {len(self.rows)} parameters are those of the seed"]
+        return "\n".join(lines) + _packed_text(self.packed, "not compared")
 
     def to_json(self) -> str:
         """Every row, as indented JSON."""
-        return json.dumps(
-            {"stream_version": STREAM_VERSION, "parameters": [asdict(row) for row in self.rows]}, indent=1
-        )
+        rows = [asdict(row) for row in self.rows]
+        return json.dumps({"stream_version": STREAM_VERSION, "parameters": rows, "packed": self.packed}, indent=1)
+
+
+def _packed_text(packed: tuple[str, ...], what: str) -> str:
+    """A line on the modules whose weights are no parameters; none where there are none."""
+    if not packed:
+        return ""
+    more = [f"{len(packed) - _SHOWN} more"] if len(packed) > _SHOWN else []
+    names = ", ".join([*packed[:_SHOWN], *more])
+    return f"\n{len(packed)} modules hold weights that are no parameters, {what}: {names}"
 
 
 def shape_text(shape: Shape) -> str:

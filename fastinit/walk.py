@@ -1,23 +1,31 @@
-"""What a model says of itself: its parameters and their names, its sizes, and where its plain shards lie."""
+"""The parameters of a model: their names, which of them are one, and where its plain shards lie."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fastinit import dtensor
 from fastinit.geometry import LocalShard
+from fastinit.storage import Place, kind_of, place_of
 from fastinit.stream import canonical_name
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A parameter of a model: the module that owns it, and its names there. More than one: it is tied."""
+    """A parameter of a model: the module that owns it, and its names there. More than one: it is tied.
+
+    ``paths`` are the names as the modules have them, with the parts that wrappers add; ``place`` is where its elements lie.
+    """
 
     parameter: Tensor
     owner: nn.Module
     names: tuple[str, ...]
+    paths: tuple[str, ...]
+    place: Place | None
 
     @property
     def name(self) -> str:
@@ -31,13 +39,66 @@ class Found:
 
 def parameters_of(model: nn.Module) -> list[Found]:
     """The parameters of a model, each once, by canonical name."""
-    names: dict[int, list[str]] = {}
+    paths: dict[int, list[str]] = {}
     owners: dict[int, tuple[Tensor, nn.Module]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
             owners.setdefault(id(parameter), (parameter, module))
-            names.setdefault(id(parameter), []).append(canonical_name(name))
-    return [Found(*owners[key], tuple(dict.fromkeys(names[key]))) for key in owners]
+            paths.setdefault(id(parameter), []).append(name)
+    return [
+        Found(parameter, owner, _canonical(paths[key]), tuple(paths[key]), place_of(parameter))
+        for key, (parameter, owner) in owners.items()
+    ]
+
+
+def _canonical(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(canonical_name, paths)))
+
+
+def tied(found: Iterable[Found]) -> list[Found]:
+    """The same with each memory once: parameters that are the same elements of one storage are one, tied.
+
+    It is the first of them; the others' names follow.
+    """
+    by_memory: dict[Hashable, Found] = {}
+    for parameter in found:
+        memory: Hashable = id(parameter.parameter)
+        if parameter.place is not None:
+            memory = parameter.place, kind_of(parameter.parameter)
+        first = by_memory.get(memory)
+        if first is not None:
+            paths = (*first.paths, *parameter.paths)
+            parameter = replace(first, names=_canonical(paths), paths=paths)
+        by_memory[memory] = parameter
+    return list(by_memory.values())
+
+
+def flat_shards(model: nn.Module) -> list[str]:
+    """The parameters that FullyShardedDataParallel has cut: views of this rank's part of a flat parameter, without shape.
+
+    With ``use_orig_params`` they pass for parameters, though neither their shape nor their first element is told by
+    them. ``_handle`` and what it holds are private; the flat parameter lists its own as they were.
+    """
+    names: list[str] = []
+    if "torch.distributed.fsdp" not in sys.modules:
+        return names
+    for prefix, module in model.named_modules():
+        flat = getattr(vars(module).get("_handle"), "flat_param", None)
+        whole = zip(
+            getattr(flat, "_fqns", ()), getattr(flat, "_params", None) or (), getattr(flat, "_shapes", ()), strict=False
+        )
+        names += [canonical_name(f"{prefix}.{name}") for name, parameter, shape in whole if parameter.shape != shape]
+    return names
+
+
+def packed_in(model: nn.Module) -> tuple[str, ...]:
+    """The modules that hold weights which are no parameters, packed into objects of C++, as torch's quantised ones do."""
+    return tuple(
+        name or type(model).__name__
+        for name, module in model.named_modules()
+        if type(module)._save_to_state_dict is not nn.Module._save_to_state_dict
+        and any(isinstance(held, torch.ScriptObject) for held in vars(module).values())
+    )
 
 
 def experts_shard(module: Any, weight: Tensor) -> LocalShard | None:
@@ -56,36 +117,3 @@ def experts_shard(module: Any, weight: Tensor) -> LocalShard | None:
     if whole is None or rank is None or local == whole or dtensor.is_dtensor(weight):
         return None
     return LocalShard((whole, *weight.shape[1:]), (rank * local, *[0] * (weight.ndim - 1)))
-
-
-def d_model_of(model: nn.Module) -> int | None:
-    """The width of a model, as its attributes or its config tell it; None when they do not."""
-    return _attribute(model, ("d_model", "hidden_size", "dim"))
-
-
-def num_blocks_of(model: nn.Module) -> int | None:
-    """The number of blocks of a whole model, told likewise, by a pipeline stage too."""
-    return _attribute(model, ("n_layers", "num_hidden_layers", "num_layers"))
-
-
-def model_types_of(model: nn.Module) -> set[str]:
-    """What a model of transformers, or one that is a part of the model, calls itself in its config."""
-    types = (getattr(getattr(module, "config", None), "model_type", None) for module in model.modules())
-    return {name for name in types if isinstance(name, str)}
-
-
-def _attribute(model: nn.Module, names: tuple[str, ...]) -> int | None:
-    for holder in _holders(model):
-        for name in names:
-            if isinstance(size := getattr(holder, name, None), int):
-                return size
-    return None
-
-
-def _holders(model: nn.Module) -> Iterator[Any]:
-    """The objects that may tell a size: a model, its configs, and the model that it wraps."""
-    wrapped: Any = model
-    while isinstance(wrapped, nn.Module):
-        yield wrapped
-        yield from (getattr(wrapped, name, None) for name in ("config", "model_args", "args"))
-        wrapped = getattr(wrapped, "module", None)

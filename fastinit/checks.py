@@ -1,0 +1,152 @@
+"""What must hold of a model before the first of its parameters is written. Every error names the parameters."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from fastinit import dtensor
+from fastinit.distributions import Distribution
+from fastinit.geometry import LocalShard, overlaps
+from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
+from fastinit.lowering import lower
+from fastinit.memory import Strided, shared
+from fastinit.roles import Named, named_by
+from fastinit.sizes import Told, Wrapped
+from fastinit.storage import Place, check_memory
+from fastinit.stream import WRAPPER_PARTS, Key
+from fastinit.walk import Found, flat_shards
+
+# Parts of names that tell why no pattern matches, and what to do then.
+_ADVICE = {
+    "parametrizations": "remove the parametrizations first, with torch.nn.utils.parametrize.remove_parametrizations",
+    "weight_g": "remove the weight norm first, with torch.nn.utils.remove_weight_norm",
+    "_flat_param": "wrap the model by FullyShardedDataParallel with use_orig_params=True, or by fully_shard",
+    "base_layer": "fill the base model before its adapters are added, or give roles for both",
+    "lora_A": "fill the base model before its adapters are added, or give roles for both",
+}
+
+
+def check_present(model: nn.Module, found: Iterable[Found]) -> None:
+    """That each parameter is a tensor of its own shape, as far as this rank holds it."""
+    lazy = [parameter.name for parameter in found if is_lazy(parameter.parameter)]
+    if lazy:
+        raise TypeError(
+            "model: expected parameters with a shape, got lazy ones; run the model once, or materialize() them: "
+            + ", ".join(lazy)
+        )
+    flat = flat_shards(model)
+    if flat:
+        raise ValueError(
+            "model: expected whole parameters or DTensors, got what FullyShardedDataParallel has cut out of a flat one; "
+            "fill the model before it is wrapped or within FullyShardedDataParallel.summon_full_params, or use "
+            f"fully_shard: {', '.join(flat)}"
+        )
+    empty = [parameter.name for parameter in found if parameter.parameter.numel() == 0]
+    if empty:
+        raise ValueError(
+            "model: expected parameters with elements, got placeholders without any, as DeepSpeed's ZeRO-3 leaves them "
+            f"outside of GatheredParameters: {', '.join(empty)}"
+        )
+
+
+def check_streams(found: Iterable[Found], keys: Mapping[str, Key]) -> None:
+    """Equal streams are equal values: two parameters of one canonical name, or a collision of the digest."""
+    by_stream: dict[int, Found] = {}
+    for parameter in found:
+        other = by_stream.setdefault(keys[parameter.name].stream, parameter)
+        if other is not parameter:
+            names = f"{other.name} and {parameter.name}"
+            raise ValueError(f"model: expected a stream id for each parameter, got one for {names}")
+
+
+def check_matched(
+    named: Mapping[str, Named | None], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
+) -> None:
+    """That a pattern matches each name."""
+    unmatched = [name for name, match in named.items() if match is None]
+    if not unmatched:
+        return
+    model = f" in a model of type {', '.join(sorted(model_types))}" if model_types else ""
+    parts = set(chain.from_iterable(name.split(".") for name in unmatched))
+    advice = dict.fromkeys(text for part, text in _ADVICE.items() if part in parts)
+    advice |= dict.fromkeys(_inside(named, model_types, models, roles))
+    raise ValueError(
+        f"roles: expected a pattern for every parameter, found none{model} for these {len(unmatched)}; add "
+        f"(pattern, Role) pairs, see fastinit.roles"
+        + "".join(f"; {text}" for text in advice)
+        + ":\n  "
+        + "\n  ".join(unmatched)
+    )
+
+
+def _inside(
+    named: Iterable[str], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
+) -> Iterable[str]:
+    """Which model inside of this one has names that all match."""
+    for path, _ in reversed(models):
+        prefix = "".join(f"{part}." for part in path.split(".") if part and part not in WRAPPER_PARTS)
+        if prefix and None not in named_by((name.removeprefix(prefix) for name in named), model_types, roles).values():
+            yield f"or give model.{path}, whose parameters all have one"
+            return
+
+
+def check_width(widths: Mapping[str, int], told: Told | None) -> None:
+    """The width that a model tells, against those of its embeddings, where this part of the model has any.
+
+    A ``d_model`` of the caller's is not compared: embeddings may have another width than the model, when they are
+    factorised, and that is how to say so.
+    """
+    if told is not None and widths and told.size not in widths.values():
+        name, width = next(iter(widths.items()))
+        raise ValueError(
+            f"d_model: expected the width of {name}, {width}, got {told.size} from {told.by}; give d_model=, also where "
+            "the model has another width than its embeddings"
+        )
+
+
+def check_apart(parameters: Iterable[Found]) -> None:
+    """That no two parameters overlap in memory. Those that are the same there are one already, by walk.tied."""
+    spaces: dict[Hashable, list[tuple[str, Place]]] = {}
+    for parameter in parameters:
+        if parameter.place is not None:
+            spaces.setdefault(parameter.place.space, []).append((parameter.name, parameter.place))
+    for placed in spaces.values():
+        numbers: dict[Strided, int] = {}
+        layout = [numbers.setdefault(place.strided, len(numbers)) for _, place in placed]
+        addresses = np.array([place.address for _, place in placed], np.int64)
+        found = shared(addresses, list(numbers), np.array(layout, np.int64))
+        if found is not None:
+            one, other = (placed[k][0] for k in found)
+            raise ValueError(
+                "model: expected parameters with memory of their own, or all of it in common with the same shape, "
+                f"strides and dtype, got some that {one} and {other} both have"
+            )
+
+
+def check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) -> None:
+    """What a fill would raise of a dense tensor, raised before the first fill."""
+    if law is None:
+        return
+    if not isinstance(law, (Constant, LogOfUniform, InverseSoftplusOfLogUniform)):
+        _check_value(law, str(tensor.dtype).removeprefix("torch."))
+    if dtensor.is_dtensor(tensor):
+        if shard is not None:
+            raise ValueError("shards: expected none for a DTensor, whose placements say where it lies")
+        for view, _ in dtensor.local_fills(tensor):
+            check_memory(view)
+        return
+    check_memory(tensor)
+    if not tensor.is_contiguous() and overlaps(tuple(tensor.shape), tensor.stride()):
+        raise ValueError(f"expected one memory location an element, got strides {tensor.stride()}")
+    if shard is not None:
+        shard.check_holds(tuple(tensor.shape))
+
+
+@lru_cache(maxsize=4096)
+def _check_value(law: Distribution, dtype: str) -> None:
+    """Raise ``ValueError`` unless the law has a value of the dtype."""
+    lower(law).bounds(dtype)

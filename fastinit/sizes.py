@@ -1,0 +1,108 @@
+"""What a model says of itself: its sizes and its type, the same inside and outside of any wrapper.
+
+What wraps a model has attributes of its own, which mean something else: ``dim`` is 0 in DistributedDataParallel. So the
+innermost model that tells counts.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from fastinit.stream import WRAPPER_PARTS
+
+Paths = tuple[str, ...]
+
+
+class Wrapped(NamedTuple):
+    """A model, and its path from the outermost one."""
+
+    path: str
+    model: nn.Module
+
+
+class Told(NamedTuple):
+    """A size, and who tells it."""
+
+    size: int
+    by: str
+
+
+def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[Wrapped]:
+    """The models that may tell of themselves, innermost first. ``paths`` are all that lead to each parameter.
+
+    >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), paths)]
+    ['module.net', 'module']
+
+    A module wraps its child when that one holds all of its parameters. Under a name that is no part of canonical names
+    (``module``, ``_orig_mod``, ...) it is a wrapper for certain, and tells nothing. Under any other name it may as well
+    be a model with its body, or a pipeline stage: it tells what the body does not. A child with a number is a block.
+    """
+    here = Wrapped(path, model)
+    for name, child in sorted(model.named_children(), key=lambda named: named[0] not in WRAPPER_PARTS):
+        inside, wrapper = f"{path}.{name}".removeprefix("."), name in WRAPPER_PARTS
+        if paths and all(any(way.startswith(inside + ".") for way in ways) for ways in paths):
+            if wrapper:
+                return models_of(child, paths, inside)
+            if not name.isdecimal():
+                return [*models_of(child, paths, inside), here]
+        elif wrapper:
+            return [here, *models_of(child, paths, inside)]
+    return [here]
+
+
+def d_model_of(models: Iterable[Wrapped]) -> Told | None:
+    """The width of a model, as its attributes or its config tell it; None when they do not."""
+    return _told("d_model", models, ("d_model", "hidden_size", "dim"))
+
+
+def num_blocks_of(models: Iterable[Wrapped]) -> Told | None:
+    """The number of blocks of a whole model, told likewise, by a pipeline stage too."""
+    return _told("num_blocks", models, ("n_layers", "num_hidden_layers", "num_layers"))
+
+
+def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
+    """What a model multiplies its embeddings by, as its attribute tells it; None when it does not."""
+    for _, model in models:
+        scale = getattr(model, "embed_scale", None)
+        if scale is not None and not scale > 0:
+            raise ValueError(f"embed_scale: expected a number > 0 from {type(model).__name__}.embed_scale, got {scale}")
+        if scale is not None:
+            return scale  # type: ignore[no-any-return]
+    return None
+
+
+def model_types_of(models: Sequence[Wrapped]) -> set[str]:
+    """What a model of transformers, or one that is a part of the model, calls itself in its config."""
+    (_, innermost), *outer = models
+    for modules in (innermost.modules(), *([model] for _, model in outer)):
+        types = (getattr(getattr(module, "config", None), "model_type", None) for module in modules)
+        if named := {name for name in types if isinstance(name, str)}:
+            return named
+    return set()
+
+
+def _told(what: str, models: Iterable[Wrapped], names: tuple[str, ...]) -> Told | None:
+    for holder in _holders(models):
+        for name in names:
+            size: Any = getattr(holder, name, None)
+            if not isinstance(size, Integral):  # bools are
+                continue
+            by = f"{type(holder).__name__}.{name}"
+            if not is_size(size):
+                raise ValueError(f"{what}: expected a size of at least 1 from {by}, got {size}; give {what}=")
+            return Told(int(size), by)
+    return None
+
+
+def is_size(number: Any) -> bool:
+    """Whether a number is a whole one of at least 1; True is none."""
+    return not isinstance(number, bool) and number >= 1 and number % 1 == 0
+
+
+def _holders(models: Iterable[Wrapped]) -> Iterator[Any]:
+    """The objects that may tell a size: models and their configs."""
+    for _, model in models:
+        yield model
+        yield from (getattr(model, name, None) for name in ("config", "model_args", "args"))
