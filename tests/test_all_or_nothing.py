@@ -367,6 +367,14 @@ def test_tensors_that_cannot_be_filled(case: str) -> None:
     assert model.output.weight.isnan().all()
 
 
+def test_parameters_without_memory_are_not_one() -> None:
+    """What has no address is not where the other one is."""
+    model = Model()
+    model.one, model.other = nn.Parameter(freed()), nn.Parameter(freed())
+    rows = init_model_(model, "llama", roles=[("{one,other}", Role.UNTOUCHED)]).rows
+    assert [(row.name, row.tied) for row in rows[:2]] == [("one", ()), ("other", ())]
+
+
 @pytest.mark.parametrize("function", [init_model_, verify_model_])
 def test_what_is_no_model(function: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match=r"^model: expected a torch\.nn\.Module, got list"):

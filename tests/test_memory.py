@@ -84,6 +84,13 @@ def test_many_views_that_interleave(name: str) -> None:
         assert tensors[pair[0]] is taken
 
 
+def test_a_run_past_the_end_of_a_line_comes_back_at_its_beginning() -> None:
+    columns = [matrix[:5, 40 + k] for k in range(16)]
+    wraps = matrix.as_strided((4, 61), (80, 1), 60)  # of each line the last 20, and of the next one the first 41
+    assert found([*columns, wraps]) == (0, 16)
+    assert found([*columns, wraps[:, :-1]]) is None
+
+
 def test_ten_thousand_columns_are_not_compared_two_by_two() -> None:
     wide = torch.empty(2, 10_000)
     calls = 0

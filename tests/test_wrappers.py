@@ -197,8 +197,8 @@ def test_a_model_is_no_wrapper_of_its_only_block() -> None:
     stage = Model(range(2, 3))
     stage.layers["2"].dim = 3
     whole = Model()
-    init_model_(whole, "llama", seed=5)
-    init_model_(stage, "llama", seed=5)
+    init_model_(whole, "normalized", seed=5)
+    init_model_(stage, "normalized", seed=5)
     truth = values(whole)
     for name, parameter in values(stage).items():
         torch.testing.assert_close(parameter, truth[name], rtol=0, atol=0)
