@@ -1,1 +1,1 @@
-"""The Triton kernels, installed as ``fastinit.kernels``: only ``@triton.jit`` code, and no import but triton's."""
+"""The Triton kernels, installed as ``fastinit.kernels``: ``@triton.jit`` code, and the tuple in which it passes a law on."""

@@ -3,14 +3,14 @@
 import triton
 import triton.language as tl
 
-from .groups import group_values
+from .blocks import group_values
+from .law import Law
 from .quantile import round_to
 
 # No value of these makes a kernel of its own.
 DYNAMIC = (
     "expert_pitch", "row_pitch", "column_pitch", "first_index", "global_expert_pitch", "global_row_pitch",
-    "rows", "columns", "row_tiles", "column_tiles", "k0", "k1", "s0", "s1",
-    "scale", "offset", "offset_right", "gain", "shift", "origin", "split", "lowest", "highest",
+    "rows", "columns", "row_tiles", "column_tiles", "k0", "k1", "s0", "s1", "split",
 )  # fmt: skip
 
 
@@ -23,19 +23,19 @@ def fill_box(
     rows: tl.int64, columns: tl.int64,  # of the box
     row_tiles: tl.int64, column_tiles: tl.int64,
     k0: tl.uint32, k1: tl.uint32, s0: tl.uint32, s1: tl.uint32,  # words of the seed and of the stream, low word first
-    scale, offset, offset_right, gain, shift, origin, split: tl.int64, lowest, highest, coefficients,  # of Lowered
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    numbers, split: tl.int64, bounds, coefficients,  # of Law
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr,  # of Law
     ROWS_DENSE: tl.constexpr, COLUMNS_DENSE: tl.constexpr,  # whether the pitch is 1, which lets stores coalesce
     ALIGNED: tl.constexpr,  # columns are dense, and every row begins and ends at a multiple of 4
     ROWS: tl.constexpr, GROUPS: tl.constexpr,  # of a tile
 ):  # fmt: skip
     # The interpreter types an integer by its value, whatever the annotation says.
     expert_pitch, row_pitch, column_pitch = expert_pitch.to(tl.int64), row_pitch.to(tl.int64), column_pitch.to(tl.int64)
-    rows, columns, split = rows.to(tl.int64), columns.to(tl.int64), split.to(tl.int64)
+    rows, columns = rows.to(tl.int64), columns.to(tl.int64)
     row_tiles, column_tiles = row_tiles.to(tl.int64), column_tiles.to(tl.int64)
-    k0, k1, s0, s1 = k0.to(tl.uint32), k1.to(tl.uint32), s0.to(tl.uint32), s1.to(tl.uint32)
     first_index = first_index.to(tl.uint64)
     global_expert_pitch, global_row_pitch = global_expert_pitch.to(tl.uint64), global_row_pitch.to(tl.uint64)
+    key = (s0.to(tl.uint32), s1.to(tl.uint32), k0.to(tl.uint32), k1.to(tl.uint32))
 
     tile = tl.program_id(0).to(tl.int64)
     expert = tile // (row_tiles * column_tiles)
@@ -49,14 +49,12 @@ def fill_box(
     group = first // 4 + group_in_row.to(tl.uint64)
     v0, v1, v2, v3 = group_values(
         group.to(tl.uint32), (group >> 32).to(tl.uint32),
-        s0, s1, k0, k1,
-        coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
-        REGIME, CLAMP, LOG, EXACT_FMA,
+        key, Law(REGIME, CLAMP, LOG, *numbers, split.to(tl.int64), *bounds, coefficients),
     )  # fmt: skip
-    v0 = round_to(v0, out_ptr.dtype.element_ty, EXACT_FMA)
-    v1 = round_to(v1, out_ptr.dtype.element_ty, EXACT_FMA)
-    v2 = round_to(v2, out_ptr.dtype.element_ty, EXACT_FMA)
-    v3 = round_to(v3, out_ptr.dtype.element_ty, EXACT_FMA)
+    v0 = round_to(v0, out_ptr.dtype.element_ty)
+    v1 = round_to(v1, out_ptr.dtype.element_ty)
+    v2 = round_to(v2, out_ptr.dtype.element_ty)
+    v3 = round_to(v3, out_ptr.dtype.element_ty)
 
     if ALIGNED:
         # The quotients tell the compiler that a group may be stored as a vector.

@@ -1,7 +1,6 @@
 """Word -> value: the quantile function of a law, as a fixed sequence of IEEE fp32 operations (fastinit/lowering.py).
 
-The result is fp32, before the bounds. Coefficients come lowest power first. ``EXACT_FMA`` is set where ``tl.fma`` rounds
-twice, which is in the interpreter.
+The result is fp32, before the bounds. Coefficients come lowest power first.
 """
 
 import triton
@@ -24,9 +23,19 @@ FLOOR = tl.constexpr(4)
 
 
 @triton.jit
-def fma(x, y, z, EXACT_FMA: tl.constexpr):
+def as_like(scalar, t):
+    """The scalar as an fp32 tensor of t's shape."""
+    return tl.full(t.shape, scalar, tl.float32)
+
+
+# The interpreter's fma rounds twice, and its cast to bf16 truncates.
+INTERPRETED = tl.constexpr(not isinstance(as_like, triton.JITFunction))
+
+
+@triton.jit
+def fma(x, y, z):
     """x * y + z, rounded once."""
-    if EXACT_FMA:
+    if INTERPRETED:
         # The product is exact in fp64; the sum is rounded to odd there, which a second rounding cannot spoil.
         product = x.to(tl.float64) * y.to(tl.float64)
         addend = z.to(tl.float64)
@@ -42,48 +51,42 @@ def fma(x, y, z, EXACT_FMA: tl.constexpr):
 
 
 @triton.jit
-def polynomial(t, coefficients, EXACT_FMA: tl.constexpr):
+def polynomial(t, coefficients):
     """Horner's scheme."""
     DEGREE: tl.constexpr = len(coefficients) - 1
-    value = fma(t, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t), EXACT_FMA)
+    value = fma(t, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t))
     for k in tl.static_range(DEGREE - 1):
-        value = fma(value, t, as_like(coefficients[DEGREE - 2 - k], t), EXACT_FMA)
+        value = fma(value, t, as_like(coefficients[DEGREE - 2 - k], t))
     return value
 
 
 @triton.jit
-def wide_polynomial(t, y, coefficients, EXACT_FMA: tl.constexpr):
+def wide_polynomial(t, y, coefficients):
     """Horner's scheme, of which one step, counted from the last, multiplies by y."""
     DEGREE: tl.constexpr = len(coefficients) - 1
-    value = fma(t, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t), EXACT_FMA)
+    value = fma(t, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t))
     for k in tl.static_range(DEGREE - 1):
         factor = y if DEGREE - 1 - k == WIDE_Y_STEP else t
-        value = fma(value, factor, as_like(coefficients[DEGREE - 2 - k], t), EXACT_FMA)
+        value = fma(value, factor, as_like(coefficients[DEGREE - 2 - k], t))
     return value
 
 
 @triton.jit
-def as_like(scalar, t):
-    """The scalar as an fp32 tensor of t's shape."""
-    return tl.full(t.shape, scalar, tl.float32)
-
-
-@triton.jit
-def raw_log2(bits, line, BUMP: tl.constexpr, EXACT_FMA: tl.constexpr):
+def raw_log2(bits, line, BUMP: tl.constexpr):
     """From the bits of a float < 2, whose integer is a log2 that lacks a bump m * BUMP(m) of the mantissa m, and those bits
     as an fp32 number, in BUMP's units."""
     mantissa = (bits | 0x3F800000).to(tl.float32, bitcast=True)  # sets all of the exponent but its highest bit
-    return fma(mantissa, polynomial(mantissa, BUMP, EXACT_FMA), line, EXACT_FMA)
+    return fma(mantissa, polynomial(mantissa, BUMP), line)
 
 
 @triton.jit
-def log2(y, origin, RATIO: tl.constexpr, EXACT_FMA: tl.constexpr):
+def log2(y, origin, RATIO: tl.constexpr):
     """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2)."""
     bits = y.to(tl.int32, bitcast=True)
     exponent = (bits - 0x3F400000) >> 23
     fraction = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
     line = exponent.to(tl.float32) + origin
-    return fma(fraction, polynomial(fraction, RATIO, EXACT_FMA), line, EXACT_FMA)
+    return fma(fraction, polynomial(fraction, RATIO), line)
 
 
 @triton.jit
@@ -93,81 +96,69 @@ def end_distance(r, right):
 
 
 @triton.jit
-def value_of(
-    word,  # uint32
-    coefficients, scale, offset, offset_right, gain, shift, origin, split,  # of Lowered
-    lowest,  # the floor of y, if there is one
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
-):  # fmt: skip
+def value_of(word, law):
+    """The value of a word, uint32, before the bounds."""
     r = word.to(tl.int32, bitcast=True)
-    if REGIME == CONSTANT:
-        return as_like(shift, r)
-    elif REGIME == UNIFORM:
+    if law.REGIME == CONSTANT:
+        return as_like(law.shift, r)
+    elif law.REGIME == UNIFORM:
         n = (word ^ 0x80000000).to(tl.uint32)
-        return fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
-    elif REGIME == NARROW:
-        t = fma(r.to(tl.float32), as_like(2.0**-31, r), as_like(2.0**-32, r), EXACT_FMA)
-        return polynomial(t, coefficients, EXACT_FMA) + shift
-    elif REGIME == CENTRAL:
-        x = fma(r.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
-        y = fma(-x, x, as_like(origin, r), EXACT_FMA)
-        if FLOOR & CLAMP:
-            y = tl.maximum(y, lowest)
+        return fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
+    elif law.REGIME == NARROW:
+        t = fma(r.to(tl.float32), as_like(2.0**-31, r), as_like(2.0**-32, r))
+        return polynomial(t, law.coefficients) + law.shift
+    elif law.REGIME == CENTRAL:
+        x = fma(r.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
+        y = fma(-x, x, as_like(law.origin, r))
+        if FLOOR & law.CLAMP:
+            y = tl.maximum(y, law.lowest)
         bits = y.to(tl.int32, bitcast=True)
-        t = raw_log2(bits, bits.to(tl.float32), LOG, EXACT_FMA)
-        return fma(x, polynomial(t, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
-    elif REGIME == FAR:
-        n = end_distance(r, r.to(tl.int64) >= split)
-        v = fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
-        return polynomial(log2(v, origin, LOG, EXACT_FMA), coefficients, EXACT_FMA) + shift
-    elif REGIME == WIDE:
+        t = raw_log2(bits, bits.to(tl.float32), law.LOG)
+        return fma(x, polynomial(t, law.coefficients), as_like(law.shift, r))
+    elif law.REGIME == FAR:
+        n = end_distance(r, r.to(tl.int64) >= law.split)
+        v = fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
+        return polynomial(log2(v, law.origin, law.LOG), law.coefficients) + law.shift
+    elif law.REGIME == WIDE:
         n = (r ^ (r >> 31)) ^ 0x7FFFFFFF
-        tail = fma(n.to(tl.float32), as_like(scale, r), as_like(offset, r), EXACT_FMA)
-        y = fma(-tail, tail, tail, EXACT_FMA)
+        tail = fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
+        y = fma(-tail, tail, tail)
         bits = y.to(tl.int32, bitcast=True)
-        line = fma(bits.to(tl.float32), as_like(2.0**-23, r), as_like(origin, r), EXACT_FMA)
-        t = raw_log2(bits, line, LOG, EXACT_FMA)
-        x = from_tail(tail, gain, r & -0x80000000, EXACT_FMA)
-        return fma(x, wide_polynomial(t, y, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
+        line = fma(bits.to(tl.float32), as_like(2.0**-23, r), as_like(law.origin, r))
+        t = raw_log2(bits, line, law.LOG)
+        x = from_tail(tail, law.gain, r & -0x80000000)
+        return fma(x, wide_polynomial(t, y, law.coefficients), as_like(law.shift, r))
     else:
-        right = r.to(tl.int64) >= split
+        right = r.to(tl.int64) >= law.split
         n = end_distance(r, right)
-        tail = fma(n.to(tl.float32), as_like(scale, r), tl.where(right, offset_right, offset), EXACT_FMA)
-        t = log2(fma(-tail, tail, tail, EXACT_FMA), origin, LOG, EXACT_FMA)
-        x = from_tail(tail, gain, tl.where(right, 0, -0x80000000).to(tl.int32), EXACT_FMA)
-        return fma(x, polynomial(t, coefficients, EXACT_FMA), as_like(shift, r), EXACT_FMA)
+        tail = fma(n.to(tl.float32), as_like(law.scale, r), tl.where(right, law.offset_right, law.offset))
+        t = log2(fma(-tail, tail, tail), law.origin, law.LOG)
+        x = from_tail(tail, law.gain, tl.where(right, 0, -0x80000000).to(tl.int32))
+        return fma(x, polynomial(t, law.coefficients), as_like(law.shift, r))
 
 
 @triton.jit
-def from_tail(tail, gain, sign, EXACT_FMA: tl.constexpr):
+def from_tail(tail, gain, sign):
     """gain * (1 - 2 tail), with the sign bit of the left tail."""
-    x = fma(tail, as_like(-2.0 * gain, tail), as_like(gain, tail), EXACT_FMA)
+    x = fma(tail, as_like(-2.0 * gain, tail), as_like(gain, tail))
     return (x.to(tl.int32, bitcast=True) ^ sign).to(tl.float32, bitcast=True)
 
 
 @triton.jit
-def bounded_value_of(
-    word,
-    coefficients, scale, offset, offset_right, gain, shift, origin, split,
-    lowest, highest,  # the dtype's interval, or the floor of y
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
-):  # fmt: skip
+def bounded_value_of(word, law):
     """The value within the bounds, in fp32. They are values of the tensor's dtype, so rounding to it keeps them."""
-    value = value_of(
-        word, coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest,
-        REGIME, CLAMP, LOG, EXACT_FMA,
-    )  # fmt: skip
-    if BELOW & CLAMP:
-        value = tl.maximum(value, lowest)
-    if ABOVE & CLAMP:
-        value = tl.minimum(value, highest)
+    value = value_of(word, law)
+    if BELOW & law.CLAMP:
+        value = tl.maximum(value, law.lowest)
+    if ABOVE & law.CLAMP:
+        value = tl.minimum(value, law.highest)
     return value
 
 
 @triton.jit
-def round_to(value, DTYPE: tl.constexpr, EXACT: tl.constexpr):
-    """fp32 rounded to nearest even; the interpreter's own cast to bf16 truncates."""
-    if EXACT and DTYPE == tl.bfloat16:
+def round_to(value, DTYPE: tl.constexpr):
+    """fp32 rounded to nearest even."""
+    if INTERPRETED and DTYPE == tl.bfloat16:
         bits = value.to(tl.uint32, bitcast=True)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).to(tl.uint16).to(DTYPE, bitcast=True)
     else:

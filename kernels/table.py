@@ -1,30 +1,28 @@
 """Fill of many runs and rows of consecutive global indices in one launch, each described by a row of a table.
 
 A program looks up its row, and fills blocks of it as linear.py does. Numbers that differ from tensor to tensor come from
-memory, so pointers carry no hint of their alignment: a row says of itself whether vectors may be stored.
+memory, so pointers carry no hint of their alignment: a block's address says whether vectors may be stored.
 """
 
 import triton
 import triton.language as tl
 
-from .linear import unit_values
-from .quantile import round_to
+from .blocks import fill_blocks
+from .law import Law
 
-# The columns of the table of rows, int64, and of the table of laws, fp32, where the coefficients follow.
-ROW_FIELDS = tl.constexpr(12)
-LAW_FIELDS = tl.constexpr(8)
+ROW_FIELDS = tl.constexpr(12)  # the columns of the table of rows
+NUMBERS = tl.constexpr(6)  # of the table of laws, the columns before the two bounds and the coefficients
 
 
 @triton.jit
 def fill_table(
-    rows_ptr, laws_ptr,  # (rows, ROW_FIELDS) int64, (laws, LAW_FIELDS + COEFFICIENTS) fp32
+    rows_ptr, laws_ptr,  # (rows, ROW_FIELDS) int64, (laws, NUMBERS + 2 + COEFFICIENTS) fp32
     row_of_program_ptr,  # (programs,) int32
-    DTYPE: tl.constexpr,  # of the tensors
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr,  # of Law
     COEFFICIENTS: tl.constexpr,  # how many
+    DTYPE: tl.constexpr,  # of the tensors
     VECTOR: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
-    SIZE: tl.constexpr = UNITS * VECTOR
     program = tl.program_id(0).to(tl.int64)
     row_ptr = rows_ptr + tl.load(row_of_program_ptr + program).to(tl.int64) * ROW_FIELDS
     out_ptr = tl.load(row_ptr).to(tl.pointer_type(DTYPE))
@@ -41,46 +39,27 @@ def fill_table(
     words_ptr = (row_ptr + 10).to(tl.pointer_type(tl.uint32))
     k0, k1 = tl.load(words_ptr), tl.load(words_ptr + 1)
     s0, s1 = tl.load(words_ptr + 2), tl.load(words_ptr + 3)
-
-    law_ptr = laws_ptr + law * (LAW_FIELDS + COEFFICIENTS)
-    scale = tl.load(law_ptr)
-    offset = tl.load(law_ptr + 1)
-    offset_right = tl.load(law_ptr + 2)
-    gain = tl.load(law_ptr + 3)
-    shift = tl.load(law_ptr + 4)
-    origin = tl.load(law_ptr + 5)
-    lowest = tl.load(law_ptr + 6)
-    highest = tl.load(law_ptr + 7)
-    coefficients = ()
-    for k in tl.static_range(COEFFICIENTS):
-        coefficients = coefficients + (tl.load(law_ptr + LAW_FIELDS + k),)
+    law_ptr = laws_ptr + law * (NUMBERS + 2 + COEFFICIENTS)
+    numbers = loads(law_ptr, NUMBERS)
+    bounds = loads(law_ptr + NUMBERS, 2)
+    coefficients = loads(law_ptr + NUMBERS + 2, COEFFICIENTS)
 
     turn = (program - first_program).to(tl.int32)
     row = turn // programs_per_row
     turn -= row * programs_per_row
     out_ptr += row * row_pitch
     first += row.to(tl.uint64) * global_row_pitch
+    fill_blocks(
+        out_ptr, first, columns, turn, blocks_per_program,
+        (s0, s1, k0, k1), Law(REGIME, CLAMP, LOG, *numbers, split, *bounds, coefficients),
+        None, VECTOR, UNITS,
+    )  # fmt: skip
 
-    # From here on as in linear.py.
-    block = first // SIZE + turn.to(tl.uint64) * blocks_per_program.to(tl.uint64)
-    start = (block * SIZE - first).to(tl.int64)
-    element = tl.arange(0, SIZE)
-    lane = tl.arange(0, UNITS).to(tl.uint32) * (VECTOR // 4)
-    for _ in range(blocks_per_program):
-        group = block * (SIZE // 4)
-        values = unit_values(
-            group.to(tl.uint32) + lane, (group >> 32).to(tl.uint32), s0, s1, k0, k1,
-            coefficients, scale, offset, offset_right, gain, shift, origin, split, lowest, highest,
-            VECTOR, REGIME, CLAMP, LOG, EXACT_FMA,
-        )  # fmt: skip
-        values = round_to(values.reshape(SIZE), DTYPE, EXACT_FMA)
-        block_ptr = out_ptr + start
-        full = (start >= 0) & (start + SIZE <= columns)
-        if full & (block_ptr.to(tl.int64) % 16 == 0):
-            tl.store(tl.multiple_of(block_ptr, 16) + element, values)
-        else:
-            low = tl.minimum(tl.maximum(-start, 0), SIZE).to(tl.int32)
-            high = tl.minimum(tl.maximum(columns - start, 0), SIZE).to(tl.int32)
-            tl.store(block_ptr + element, values, mask=(element >= low) & (element < high))
-        block += 1
-        start += SIZE
+
+@triton.jit
+def loads(ptr, N: tl.constexpr):
+    """N numbers in a row, as a tuple."""
+    numbers = ()
+    for k in tl.static_range(N):
+        numbers = numbers + (tl.load(ptr + k),)
+    return numbers

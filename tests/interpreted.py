@@ -6,6 +6,7 @@ import triton.language as tl
 
 from fastinit.backends import triton as backend
 from fastinit.distributions import Distribution
+from fastinit.kernels.law import Law
 from fastinit.kernels.philox import philox_test_entry
 from fastinit.kernels.quantile import bounded_value_of, round_to
 
@@ -26,18 +27,15 @@ def philox_words(counter: torch.Tensor, key: torch.Tensor, rounds: int) -> torch
 @triton.jit
 def values_test_entry(
     out_ptr, word_ptr, n,  # (n,) of the dtype, and uint32
-    scale, offset, offset_right, gain, shift, origin, split, lowest, highest, coefficients,  # of Lowered
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr, EXACT_FMA: tl.constexpr,
+    numbers, split, bounds, coefficients,  # of Law
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr,  # of Law
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """No index of an element has a word of one's choice."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     word = tl.load(word_ptr + row, mask=row < n)
-    value = bounded_value_of(
-        word, coefficients, scale, offset, offset_right, gain, shift, origin, split.to(tl.int64), lowest, highest,
-        REGIME, CLAMP, LOG, EXACT_FMA,
-    )  # fmt: skip
-    tl.store(out_ptr + row, round_to(value, out_ptr.dtype.element_ty, EXACT_FMA), mask=row < n)
+    value = bounded_value_of(word, Law(REGIME, CLAMP, LOG, *numbers, split.to(tl.int64), *bounds, coefficients))
+    tl.store(out_ptr + row, round_to(value, out_ptr.dtype.element_ty), mask=row < n)
 
 
 def values_of_words(words: torch.Tensor, law: Distribution, dtype: torch.dtype) -> torch.Tensor:

@@ -63,6 +63,10 @@ def main() -> None:
     fills(4095, shards=[LocalShard((2**40,), (offset,)) for offset in (0, 1, 3, 2**31 + 1)])
     counts["odd sizes and offsets"] = kernels()
     before = kernels()
+    for a, b in ((-5, 2), (-2, 5), (0, 5), (-5, 0)):  # split at integers of 32 and of 33 bits, multiples of 16 or not
+        fastinit.trunc_normal_(torch.empty(4096), a=a, b=b, key=Key(1, 2))
+    counts["splits of skew laws"] = kernels() - before
+    before = kernels()
     lists([4096])
     counts["first list"] = kernels() - before
     lists([4096, 4097, 5000, 8192, 2**20 + 1] * 7)

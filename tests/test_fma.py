@@ -20,7 +20,7 @@ E15, ODD = 2.0**-15, 1 + 2.0**-23
 @triton.jit
 def fma_kernel(out_ptr, x_ptr, y_ptr, z_ptr, N: tl.constexpr):
     k = tl.arange(0, N)
-    tl.store(out_ptr + k, kernel_fma(tl.load(x_ptr + k), tl.load(y_ptr + k), tl.load(z_ptr + k), True))
+    tl.store(out_ptr + k, kernel_fma(tl.load(x_ptr + k), tl.load(y_ptr + k), tl.load(z_ptr + k)))
 
 
 def rounded_once(x: float, y: float, z: float) -> float:

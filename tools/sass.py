@@ -88,16 +88,18 @@ def compiled(law: str, dtype: str, layout: str, arch: str):
         elements, turns = constexprs["ROWS"] * constexprs["GROUPS"] * 4, 1
     signature: dict[str, object] = {}
     for parameter, value in zip(kernel.params, arguments, strict=False):
-        if isinstance(value, torch.Tensor):
-            signature[parameter.name] = _POINTERS[value.dtype]
-        elif isinstance(value, tuple):
-            signature[parameter.name] = tuple("fp32" for _ in value)
-        else:
-            signature[parameter.name] = parameter.annotation_type or "fp32"
+        signature[parameter.name] = parameter.annotation_type or _type_of(value)
     signature |= dict.fromkeys(constexprs, "constexpr")
     source = ASTSource(kernel, signature, constexprs=constexprs, attrs={(0,): [["tt.divisibility", 16]]})
     compiled_kernel = triton.compile(source, target=target, options=options)
     return compiled_kernel, elements // (options["num_warps"] * target.warp_size), turns
+
+
+def _type_of(value: object) -> object:
+    """Triton's name for the type of an argument; a tuple of names for a tuple."""
+    if isinstance(value, tuple):
+        return tuple(_type_of(item) for item in value)
+    return _POINTERS[value.dtype] if isinstance(value, torch.Tensor) else "fp32"
 
 
 def _compiled_table(law: str, dtype: str, target: GPUTarget):

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastinit.backends.triton_table import TableLaunch, is_light, launches_of, vector_of
+from fastinit.backends.triton_table import TableLaunch, is_light, launches_of, numbers_of, vector_of
 from fastinit.distributions import Distribution
 from fastinit.fill import Fill, Fills
 from fastinit.geometry import LocalShard, row_major_strides
@@ -27,7 +27,6 @@ from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
 from fastinit.reach import floor
 from fastinit.stream import Key
 
-# The interpreter's fma rounds twice, so its kernels emulate one.
 INTERPRETED = not isinstance(fill_rows, triton.JITFunction)
 
 WARPS = 4
@@ -78,11 +77,11 @@ def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
             for launch, tables in zip(launches, _on_device(launches, tensors[0].device), strict=True):
                 fill_table[(launch.programs,)](
                     *tables,
-                    DTYPE=getattr(tl, launch.dtype),
+                    **_law_options(launch.law, launch.clamp),
                     COEFFICIENTS=len(lower(launch.law).coefficients),
+                    DTYPE=getattr(tl, launch.dtype),
                     VECTOR=vector_of(launch.dtype),
                     UNITS=launch.units,
-                    **_law_options(launch.law, launch.clamp),
                 )
     for k in alone:
         fill_(tensors[k], fills.one(k))
@@ -142,8 +141,8 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
         0,
         (row.stride, first, row.global_stride, column.size, blocks, blocks_per_program),
         _law_arguments(law, dtype),
-        dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units)
-        | _law_options(law, _clamp(law, dtype)[0]),
+        _law_options(law, _clamp(law, dtype)[0])
+        | dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units),
     )
 
 
@@ -166,23 +165,20 @@ def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Dis
             row.size, column.size, row_tiles, column_tiles,
         ),
         _law_arguments(law, dtype),
-        dict(
+        _law_options(law, _clamp(law, dtype)[0])
+        | dict(
             ROWS_DENSE=rows_dense,
             COLUMNS_DENSE=columns_dense,
             ALIGNED=columns_dense and all(number % 4 == 0 for number in numbers),
             ROWS=height,
             GROUPS=width,
-        )
-        | _law_options(law, _clamp(law, dtype)[0]),
+        ),
     )  # fmt: skip
 
 
 def _law_arguments(law: Distribution, dtype: torch.dtype) -> tuple[Any, ...]:
     constants = lower(law)
-    return (
-        constants.scale, constants.offset, constants.offset_right, constants.gain, constants.shift, constants.origin,
-        constants.split, *_clamp(law, dtype)[1], constants.coefficients,
-    )  # fmt: skip
+    return numbers_of(constants), constants.split, _clamp(law, dtype)[1], constants.coefficients
 
 
 def _law_options(law: Distribution, clamp: Clamp) -> dict[str, Any]:
@@ -192,7 +188,6 @@ def _law_options(law: Distribution, clamp: Clamp) -> dict[str, Any]:
         REGIME=int(regime),
         CLAMP=int(clamp),
         LOG=_LOGS.get(regime, ()),
-        EXACT_FMA=INTERPRETED,
     )
     # Without fusion no multiply and add is contracted that the contract rounds apart.
     return options if INTERPRETED else options | dict(num_warps=WARPS, enable_fp_fusion=False)

@@ -13,7 +13,7 @@ from fastinit.distributions import Distribution
 from fastinit.fill import Fills
 from fastinit.formats import FORMATS
 from fastinit.geometry import Shape, row_major_strides
-from fastinit.kernels.table import LAW_FIELDS, ROW_FIELDS
+from fastinit.kernels.table import ROW_FIELDS
 from fastinit.layout import Axis, merge_axes
 from fastinit.lowered import Clamp, Lowered, Regime
 from fastinit.lowering import lower
@@ -137,14 +137,12 @@ def _launch(rows: Any, dtype: str, units: int, distributions: Sequence[Distribut
         int(programs.sum()),
         (
             rows.view(np.int64).reshape(len(rows), -1)[:, : ROW_FIELDS.value],
-            np.array([_numbers(law, dtype) for law in lowered], np.float32),
+            np.array([(*numbers_of(law), *law.bounds(dtype), *law.coefficients) for law in lowered], np.float32),
             np.repeat(np.arange(len(rows), dtype=np.int32), programs),
         ),
     )
 
 
-def _numbers(law: Lowered, dtype: str) -> tuple[float, ...]:
-    """A row of the table of laws: LAW_FIELDS numbers, and the coefficients."""
-    numbers = (law.scale, law.offset, law.offset_right, law.gain, law.shift, law.origin, *law.bounds(dtype))
-    assert len(numbers) == LAW_FIELDS.value
-    return numbers + law.coefficients
+def numbers_of(law: Lowered) -> tuple[float, ...]:
+    """The numbers that a kernel takes before the split and the bounds, in the order of fastinit.kernels.law.Law."""
+    return law.scale, law.offset, law.offset_right, law.gain, law.shift, law.origin
