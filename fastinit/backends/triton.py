@@ -95,7 +95,7 @@ def _on_device(launches: list[TableLaunch], device: torch.device) -> list[tuple[
     tables = [table for launch in launches for table in launch.tables]
     # A pointer that is a multiple of 16 in one list and not in another would make a kernel of its own.
     sizes = [-(-table.nbytes // 16) * 16 for table in tables]
-    host = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    host = torch.empty(sum(sizes), dtype=torch.uint8, device="cpu", pin_memory=device.type == "cuda")
     for part, table in zip(host.split(sizes), tables, strict=True):
         np.copyto(part.numpy()[: table.nbytes].view(table.dtype).reshape(table.shape), table)
     parts = host.to(device, non_blocking=True).split(sizes)
