@@ -3,17 +3,24 @@
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
+from io import TextIOWrapper
 from math import isfinite
 from typing import NoReturn
 
-from fastinit.cli.errors import UsageError
-from fastinit.cli.process import run_and_end
+from fastinit.cli.errors import Stopped, UsageError
+from fastinit.cli.files import problem_text
+from fastinit.cli.process import drop_output, ended_alone, run_and_end
 from fastinit.cli.rules import METHODS
+from fastinit.cli.signals import stoppable
+from fastinit.cli.text import shown
 from fastinit.presets import presets
 from fastinit.version import STREAM_VERSION, __version__
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
+_MOST_SHARDS = 1024  # a fill each, twice for every tensor: beyond, the time goes into calls and says nothing new
 
 
 def parser() -> ArgumentParser:
@@ -29,7 +36,7 @@ def parser() -> ArgumentParser:
         epilog="presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values()),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    init.add_argument("preset", metavar="PRESET", choices=presets(), help="one of those below")
+    init.add_argument("preset", metavar="PRESET", type=_preset, help="one of those below")
     _add_scheme(init)
     init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
     init.add_argument(
@@ -38,14 +45,20 @@ def parser() -> ArgumentParser:
     init.add_argument("--device", metavar="NAME", help="cuda, cuda:1, cpu, ... (the best there is)")
     init.add_argument("--compare", action="store_true", help="time torch.nn.init on the same tensors too")
     init.add_argument(
-        "--shards", type=_count, metavar="N", help="fill each tensor again as N shards, and compare the bits"
+        "--shards", type=_shards, metavar="N", help="fill each tensor again as N shards, and compare the bits"
     )
     init.add_argument("--no-digest", dest="digest", action="store_false", help="do not hash the weights")
 
     init.add_argument("--tp", type=_count, default=1, metavar="N", help="tensor parallel degree, under torchrun")
     init.add_argument("--ep", type=_count, default=1, metavar="N", help="expert parallel degree, under torchrun")
     init.add_argument(
-        "--out", metavar="DIR", help="write a checkpoint of all layers to this new folder, a tensor at a time"
+        "--out",
+        type=_path,
+        metavar="DIR",
+        help="write a checkpoint of all layers to this new folder, a tensor at a time",
+    )
+    init.add_argument(
+        "--resume", action="store_true", help="with --out: go on with what a stopped run left, once it is proved"
     )
 
     verify = commands.add_parser(
@@ -53,14 +66,14 @@ def parser() -> ArgumentParser:
         help="is a checkpoint that --out wrote what its metadata says?",
         description="Regenerate every tensor of a checkpoint from its metadata alone, and compare the bits.",
     )
-    verify.add_argument("directory", metavar="DIR", help="what --out was given")
+    verify.add_argument("directory", type=_path, metavar="DIR", help="what --out was given")
 
     plan = commands.add_parser(
         "plan",
         help="the rule of each parameter, without filling it",
         description="Print what each parameter would be filled with.",
     )
-    plan.add_argument("preset", metavar="PRESET", nargs="?", choices=presets(), help="as for init")
+    plan.add_argument("preset", metavar="PRESET", nargs="?", type=_preset, help="as for init")
     plan.add_argument(
         "--model", metavar="MODULE:FUNCTION", help="a function that builds any model, instead of a preset"
     )
@@ -84,17 +97,46 @@ def _add_scheme(command: ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command; 0 when all is well, 1 when a check failed, 2 for a request that cannot be met."""
-    given = parser().parse_args(arguments)
+    """Carry out one command, and return its exit code; whatever ends it early is told in one line.
+
+    0 when all is well, 1 when a check failed, 2 for a request that cannot be met and for what the system refuses, 128 and
+    the signal's number for SIGINT, SIGTERM and SIGHUP, 141 when nobody reads the output any more, as for SIGPIPE.
+    """
+    said = "fastinit"
     try:
-        return int(import_module(f"fastinit.cli.{given.command}").run(given))
+        with stoppable():
+            try:
+                given = parser().parse_args(arguments)
+                said = f"fastinit {given.command}"
+                return int(import_module(f"fastinit.cli.{given.command}").run(given))
+            finally:
+                if sys.stdout:  # None where it was closed
+                    sys.stdout.flush()
     except UsageError as error:
-        print(f"fastinit {given.command}: error: {error}", file=sys.stderr)
-        return 2
+        return _told(2, f"{said}: error: {error}")
+    except KeyboardInterrupt as stop:
+        stop = stop if isinstance(stop, Stopped) else Stopped()
+        return ended_alone(_told(128 + stop.number, f"{said}: {stop}"))
+    except BrokenPipeError:
+        drop_output()
+        return ended_alone(141)
+    except OSError as error:
+        drop_output()
+        where = f"{shown(error.filename)}: " if error.filename else ""
+        return ended_alone(_told(2, f"{said}: error: {where}{problem_text(error)}"))
+
+
+def _told(code: int, line: str) -> int:
+    """The code, once the line is written; nobody may be there to read it."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+    return code
 
 
 def command() -> NoReturn:
     """What the installed command and ``python -m fastinit`` run."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal's encoding has no letters for
     run_and_end(main)
 
 
@@ -102,6 +144,27 @@ def _seed(given: str) -> int:
     number = _integer(given)
     if not 0 <= number < 2**64:
         raise ArgumentTypeError(f"expected an integer in [0, 2**64), got {given}")
+    return number
+
+
+def _preset(given: str) -> str:
+    if given not in presets():
+        near = get_close_matches(given, presets(), n=1)
+        question = f": did you mean {near[0]}?" if near else ""
+        raise ArgumentTypeError(f"expected one of {', '.join(presets())}, got {given!r}{question}")
+    return given
+
+
+def _path(given: str) -> str:
+    if not given:
+        raise ArgumentTypeError("expected the path of a folder, got ''")
+    return given
+
+
+def _shards(given: str) -> int:
+    number = _count(given)
+    if number > _MOST_SHARDS:
+        raise ArgumentTypeError(f"expected at most {_MOST_SHARDS:,}, got {given}")
     return number
 
 

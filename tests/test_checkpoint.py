@@ -1,42 +1,73 @@
-"""A checkpoint is written whole or not at all, read by safetensors, and proved from its metadata."""
+"""A checkpoint is read by safetensors, and ``verify`` proves all that is in its folder."""
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
+import shutil
 from pathlib import Path
 
+import checkpoints
 import pytest
 import torch
+from checkpoints import INDEX, weight_map, write
 from safetensors import safe_open
 
 import fastinit
 from fastinit import __main__ as cli
-from fastinit.cli import checkpoint
 from fastinit.cli.digest import tensor_digest
 from fastinit.cli.init import fill_planned, planned_parameters
 from fastinit.presets import preset
 
-OPTIONS = ["--method", "llama_depth", "--seed", "7", "--std", "0.03"]
-
-
-def write(directory, *options):
-    return cli.main(["init", "tiny-moe", *OPTIONS, "--out", str(directory), *options])
-
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("checkpoints") / "tiny"
-    assert write(directory) == 0
-    return directory
+    with pytest.MonkeyPatch.context() as patch:
+        checkpoints.with_micro(patch)
+        directory = tmp_path_factory.mktemp("checkpoints") / "micro"
+        assert write(directory) == 0
+        yield directory
+
+
+@pytest.fixture
+def copied(written, tmp_path):
+    """A copy of the checkpoint, to be spoiled."""
+    return shutil.copytree(written, tmp_path / "c")
+
+
+@pytest.fixture
+def verified(capsys):
+    """(exit code, output) of verify, with nothing on stderr but one line where it is 2."""
+
+    def verify(directory):
+        capsys.readouterr()
+        code = cli.main(["verify", str(directory)])
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == (1 if code == 2 else 0)
+        return code, captured.out or captured.err
+
+    return verify
+
+
+def change_index(directory, change):
+    """Rewrite the index as ``change`` leaves its JSON value."""
+    index = json.loads((directory / INDEX).read_text())
+    changed = change(index)
+    (directory / INDEX).write_text(json.dumps(index if changed is None else changed))
+
+
+def change_header(path, change):
+    """Rewrite the header of a file as ``change`` leaves its JSON value."""
+    header, data = checkpoints.split(path.read_bytes())
+    change(header)
+    path.write_bytes(checkpoints.joined(header, data))
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp32", "fp16", "fp64"])
 def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
-    assert write(tmp_path / "c", "--dtype", dtype) == 0
-    recipe, files = checkpoint.recipe_of(tmp_path / "c")
+    options = ["--method", "llama_depth", "--seed", "7", "--std", "0.03", "--dtype", dtype]
+    assert cli.main(["init", "tiny-moe", *options, "--out", str(tmp_path / "c")]) == 0
+    assert cli.main(["verify", str(tmp_path / "c")]) == 0
+    recipe = json.loads((tmp_path / "c" / INDEX).read_text())["metadata"]
+    files = weight_map(tmp_path / "c")
     model = preset("tiny-moe")
     plan = planned_parameters(model, model.num_layers, "llama_depth", 0.03, 7)
     assert list(files) == [planned.spec.name for planned in plan]
@@ -51,98 +82,299 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
 
 
 def test_the_index_says_all_that_is_needed(written):
-    index = json.loads((written / checkpoint.INDEX).read_text())
-    recipe = {
-        "preset": "tiny-moe",
+    index = json.loads((written / INDEX).read_text())
+    assert index["metadata"] == {
+        "total_size": 2 * sum(spec.numel for spec in checkpoints.MICRO.specs()),
+        "preset": "micro-moe",
+        "layers": 1,
         "method": "llama_depth",
+        "std": 0.02,
         "seed": 7,
-        "std": 0.03,
+        "dtype": "bfloat16",
         "stream_version": fastinit.STREAM_VERSION,
     }
-    assert {name: index["metadata"][name] for name in recipe} == recipe
-    assert {path.name for path in written.iterdir()} == {*index["weight_map"].values(), checkpoint.INDEX}
-    size = sum((written / file).stat().st_size for file in index["weight_map"].values())
-    assert index["metadata"]["total_size"] <= size <= index["metadata"]["total_size"] + 1024 * len(index["weight_map"])
+    assert {path.name for path in written.iterdir()} == {*index["weight_map"].values(), INDEX}
 
 
-def test_verify_proves_it(written, capsys):
-    assert cli.main(["verify", str(written)]) == 0
-    assert "are those of tiny-moe" in capsys.readouterr().out
+def test_verify_proves_it(written, verified):
+    elements = sum(spec.numel for spec in checkpoints.MICRO.specs())
+    given = "micro-moe, 1 layers, method llama_depth, seed 7"
+    assert verified(written) == (
+        0,
+        f"all bits of {elements} elements in {checkpoints.FILES} tensors are those of {given}\n",
+    )
 
 
-@pytest.mark.parametrize("end", [1, 2, 77])
-def test_a_flipped_byte_is_found_and_named(tmp_path, capsys, end):
-    write(tmp_path / "c")
-    _, files = checkpoint.recipe_of(tmp_path / "c")
-    name = next(name for name in files if "experts" in name)
-    path = tmp_path / "c" / files[name]
-    data = bytearray(path.read_bytes())
-    data[-end] ^= 16
-    path.write_bytes(data)
-    capsys.readouterr()
-    assert cli.main(["verify", str(tmp_path / "c")]) == 1
-    out = capsys.readouterr().out
-    assert f"{name}: 1 elements differ, the first at index" in out
-    assert out.count("differ") == 1
+def test_verify_needs_no_safetensors(written, verified, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
+    assert verified(written)[0] == 0
 
 
-def test_what_is_missing_or_short_is_named(tmp_path, capsys):
-    write(tmp_path / "c")
-    _, files = checkpoint.recipe_of(tmp_path / "c")
-    gone, short = list(files)[2], list(files)[5]
-    (tmp_path / "c" / files[gone]).unlink()
-    path = tmp_path / "c" / files[short]
-    path.write_bytes(path.read_bytes()[:-2])
-    assert cli.main(["verify", str(tmp_path / "c")]) == 1
-    out = capsys.readouterr().out
-    assert f"{gone}: cannot be read" in out
-    assert f"{short}: cannot be read" in out
+def test_tensors_may_share_a_file(copied, verified):
+    """How tensors are spread over files is the index's own affair, as it is with other writers."""
+    checkpoints.regroup(copied, 4)
+    assert len(list(copied.iterdir())) == 5
+    assert verified(copied)[0] == 0
 
 
-@pytest.mark.parametrize("index", [None, "{}", '{"metadata": {"stream_version": 0}, "weight_map": {}}'])
-def test_what_is_no_checkpoint_is_said(tmp_path, capsys, index):
-    if index is not None:
-        (tmp_path / checkpoint.INDEX).write_text(index)
-    assert cli.main(["verify", str(tmp_path)]) == 2
-    assert "expected" in capsys.readouterr().err
+@pytest.mark.parametrize("part", [2**26, 1, 5, 24])
+def test_parts_of_any_size_find_the_same(copied, verified, monkeypatch, part):
+    monkeypatch.setattr("fastinit.cli.proof._CHUNK", part)
+    assert verified(copied)[0] == 0
+    name = next(name for name in weight_map(copied) if name.endswith("w1"))
+    path = copied / weight_map(copied)[name]
+    raw = bytearray(path.read_bytes())
+    raw[-2 * 5] ^= 1
+    raw[-2 * 20] ^= 1
+    path.write_bytes(raw)
+    assert verified(copied)[1].startswith(f"{name}: 2 elements differ, the first at index 4\n")
 
 
-def test_an_existing_directory_is_refused(written, capsys):
-    before = sorted(path.name for path in written.parent.iterdir())
-    assert write(written) == 2
-    assert "--out: expected a directory that does not exist" in capsys.readouterr().err
-    assert sorted(path.name for path in written.parent.iterdir()) == before
+@pytest.mark.parametrize("end", [1, 2, 23])
+def test_a_flipped_bit_is_found_and_named(copied, verified, end):
+    name = next(name for name in weight_map(copied) if "experts" in name)
+    path = copied / weight_map(copied)[name]
+    raw = bytearray(path.read_bytes())
+    raw[-end] ^= 16
+    path.write_bytes(raw)
+    code, out = verified(copied)
+    assert code == 1
+    first = 24 - (end + 1) // 2
+    assert out.splitlines()[0] == f"{name}: 1 elements differ, the first at index {first}"
+    assert out.splitlines()[1].startswith("1 problem: this is not the checkpoint of micro-moe")
 
 
-def test_an_error_on_the_way_leaves_nothing(tmp_path):
-    def fill(name, tensor):
-        if name == "b":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.write(tmp_path / "c", {"a": (4,), "b": (4,)}, torch.float32, {}, fill, lambda count: None)
-    assert list(tmp_path.iterdir()) == []
-
-
-SLOW = """
-import sys, time, torch
-from pathlib import Path
-from fastinit.cli import checkpoint
-checkpoint.write(Path(sys.argv[1]), {"a": (4,), "b": (4,)}, torch.float32, {}, lambda n, t: time.sleep(30), len)
-"""
+def test_what_is_missing_or_short_is_named(copied, verified):
+    files = weight_map(copied)
+    gone, short, long = list(files)[2], list(files)[5], list(files)[7]
+    (copied / files[gone]).unlink()
+    os.truncate(copied / files[short], (copied / files[short]).stat().st_size - 2)
+    with (copied / files[long]).open("ab") as file:
+        file.write(b"\0")
+    code, out = verified(copied)
+    assert code == 1
+    for name in (gone, short, long):
+        assert f"{name}: cannot be read: {files[name]}: " in out
 
 
-def test_a_kill_leaves_nothing_that_looks_whole(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path / "c")])
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("c.partial-*/*")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "c").exists()
-    (partial,) = tmp_path.iterdir()
-    assert not (partial / checkpoint.INDEX).exists()
-    assert cli.main(["verify", str(partial)]) == 2
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link(path):
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [fifo, link, device, folder])
+def test_only_regular_files_are_read(copied, verified, make):
+    name, file = next(iter(weight_map(copied).items()))
+    make(copied / file)
+    assert verified(copied)[1].startswith(f"{name}: cannot be read: {file}: is not a regular file\n")
+    make(copied / INDEX)
+    assert verified(copied) == (
+        2,
+        f"fastinit verify: error: {copied}: expected a checkpoint with {INDEX}: is not a regular file\n",
+    )
+
+
+def test_what_the_index_does_not_name_is_named(copied, verified):
+    (copied / "model-00016-of-00016.safetensors").write_bytes(b"")
+    (copied / "all bits of 159\nelements").mkdir()
+    code, out = verified(copied)
+    assert code == 1
+    assert "model-00016-of-00016.safetensors: is in the folder, and the index does not name it\n" in out
+    assert "'all bits of 159\\nelements': is in the folder" in out
+
+
+@pytest.mark.parametrize("size", [0, -1, 2**64 - 1])
+def test_another_total_size_is_named(copied, verified, size):
+    change_index(copied, lambda index: index["metadata"].update(total_size=size))
+    code, out = verified(copied)
+    assert code == 1
+    assert out.startswith(f"{INDEX}: its total_size is {size:,}, expected ")
+
+
+def test_headers_say_the_recipe_of_the_index(copied, verified):
+    files = list(weight_map(copied).values())
+    change_header(copied / files[0], lambda header: header["__metadata__"].update(seed="8"))
+    change_header(copied / files[1], lambda header: header["__metadata__"].pop("preset"))
+    change_header(copied / files[2], lambda header: header.pop("__metadata__"))
+    change_header(copied / files[3], lambda header: header["__metadata__"].update(author="\x1b[2J"))
+    change_header(copied / files[4], lambda header: header["__metadata__"].update(author=None))
+    code, out = verified(copied)
+    assert code == 1
+    assert f"{files[0]}: its header has other metadata than the index: seed 8 for 7\n" in out
+    assert f"{files[1]}: its header has other metadata than the index: preset None for micro-moe\n" in out
+    assert (
+        f"{files[2]}: its header has other metadata than the index: dtype None for bfloat16, format None for pt" in out
+    )
+    assert f"{files[3]}: its header has other metadata than the index: author '\\x1b[2J' for None\n" in out
+    assert f"{files[4]}: its header has other metadata than the index: author None for None\n" in out
+
+
+def test_a_tensor_that_only_the_header_has_is_named(copied, verified):
+    file = next(iter(weight_map(copied).values()))
+    header, data = checkpoints.split((copied / file).read_bytes())
+    header["extra"] = {"dtype": "U8", "shape": [1], "data_offsets": [len(data), len(data) + 1]}
+    (copied / file).write_bytes(checkpoints.joined(header, data + b"!"))
+    assert verified(copied)[1].startswith(f"{file}: holds extra, which the index does not say\n")
+
+
+def test_a_key_given_twice_is_refused(copied, verified):
+    """Readers differ in which of the two they take."""
+    name, file = next(iter(weight_map(copied).items()))
+    header, data = checkpoints.split((copied / file).read_bytes())
+    text = json.dumps(header)
+    (copied / file).write_bytes(checkpoints.joined(f'{{"{name}": {{}}, {text[1:]}'.encode(), data))
+    code, out = verified(copied)
+    assert code == 1
+    assert f"{name}: cannot be read: {file}: a key is given twice" in out
+    text = (copied / INDEX).read_text()
+    (copied / INDEX).write_text(f'{{"metadata": {{}}, {text[1:]}')
+    assert verified(copied)[0] == 2
+
+
+@pytest.mark.parametrize("between", [b"", b"gap", None])
+def test_tensors_lie_side_by_side_in_their_file(copied, verified, between):
+    """With two norms, which hold the same bits: apart from each other, and one upon the other (None)."""
+    files = weight_map(copied)
+    one, two = [name for name in files if name.endswith(("q_norm.weight", "k_norm.weight"))]
+    header, data = checkpoints.split((copied / files[one]).read_bytes())
+    begin = 0 if between is None else len(data) + len(between)
+    header[two] = {**header[one], "data_offsets": [begin, begin + len(data)]}
+    whole = data if between is None else data + between + data
+    (copied / files[one]).write_bytes(checkpoints.joined(header, whole))
+    (copied / files[two]).unlink()
+    change_index(copied, lambda index: index["weight_map"].update({two: files[one]}))
+    code, out = verified(copied)
+    assert code == (0 if between == b"" else 1)
+    assert ("tensors that overlap or leave a gap" in out) == (code == 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "all bits of 159 elements in 15 tensors are those of micro-moe",
+        "\x1b[2J\nall bits of",
+        "\u202e\ud800",
+        "é" * 999,
+    ],
+)
+def test_names_cannot_forge_a_line(copied, verified, name):
+    change_index(copied, lambda index: index["weight_map"].update({name: "model-00001-of-00015.safetensors"}))
+    code, out = verified(copied)
+    assert code == 1
+    assert out.startswith(f"{ascii(name)[:200]}")
+    assert not any(line.startswith("all bits") for line in out.splitlines())
+    assert all(character.isascii() and (character.isprintable() or character == "\n") for character in out)
+    assert max(map(len, out.splitlines())) < 300
+
+
+def set_recipe(key, value):
+    return lambda index: index["metadata"].update({key: value})
+
+
+def set_file(value):
+    return lambda index: index["weight_map"].update({"embeddings.weight": value})
+
+
+MALFORMED = {
+    "a list": lambda index: [index],
+    "a number": lambda index: 5,
+    "more": lambda index: {**index, "more": 1},
+    "no metadata": lambda index: {"weight_map": index["weight_map"]},
+    "metadata a list": lambda index: index.update(metadata=[1]),
+    "metadata null": lambda index: index.update(metadata=None),
+    "weight_map a list": lambda index: index.update(weight_map=["a"]),
+    "weight_map null": lambda index: index.update(weight_map=None),
+    "file a number": set_file(1),
+    "file null": set_file(None),
+    "file a list": set_file(["model-00001-of-00015.safetensors"]),
+    "file above": set_file("../c/model-00001-of-00015.safetensors"),
+    "file absolute": set_file("/dev/zero"),
+    "file beneath": set_file("a/b"),
+    "file of Windows": set_file("..\\b"),
+    "file empty": set_file(""),
+    "file the folder": set_file("."),
+    "file with NUL": set_file("a\0b"),
+    "file with newline": set_file("a\nb"),
+    **{f"dtype {name}": set_recipe("dtype", name) for name in ("float8_e4m3fn", "int8", "os", "load", "__class__", "", 5)},
+    **{f"std {std}": set_recipe("std", std) for std in (1e308, 1e39, -1.0, True, None, "0.02", 10**40)},
+    **{f"seed {seed}": set_recipe("seed", seed) for seed in (-1, 2**64, True, "7", 7.0, [7])},
+    **{f"layers {layers}": set_recipe("layers", layers) for layers in (0, -1, 2, 1.0, True, None, 10**30)},
+    "layers of 4,000 digits": set_recipe("layers", 10**4000),
+    **{f"method {method}": set_recipe("method", method) for method in ("xavier", None, ["normal"])},
+    **{f"preset {name}": set_recipe("preset", name) for name in ("gpt", None, {}, "\x1b[2J")},
+    **{f"stream version {number}": set_recipe("stream_version", number) for number in (1, 2.0, True, None, "2")},
+    **{f"total_size {size}": set_recipe("total_size", size) for size in (None, "5", 5.0, True)},
+    "a key more": set_recipe("author", "me"),
+    "a key less": lambda index: index["metadata"].pop("seed") and None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_index_is_told_in_a_line(written, tmp_path, verified, change):
+    shutil.copy(written / INDEX, tmp_path)
+    change_index(tmp_path, change)
+    code, err = verified(tmp_path)
+    assert code == 2
+    assert err.startswith(f"fastinit verify: error: {tmp_path}: expected ")
+    assert all(character.isprintable() for character in err[:-1])
+    assert len(err) < 600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{}", b"\xff\xfe", b"[" * 200_000, b'{"metadata":' * 100_000, b"NaN", '"\u00e9"'.encode("utf-16"),
+        b'{"metadata": {"stream_version": 0}, "weight_map": {}}',
+        b'{"metadata": {}, "metadata": {}, "weight_map": {}}', b'{"metadata": {"std": Infinity}, "weight_map": {}}',
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_what_is_no_index_is_told_in_a_line(tmp_path, verified, text):
+    (tmp_path / INDEX).write_bytes(text)
+    code, err = verified(tmp_path)
+    assert code == 2
+    assert "expected" in err
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.touch, Path.mkdir])
+def test_what_is_no_checkpoint_is_told_in_a_line(tmp_path, verified, make):
+    make(tmp_path / "c")
+    assert verified(tmp_path / "c")[0] == 2
+
+
+@pytest.mark.parametrize("length", [0, 1, 10**9, 2**63, 2**64 - 1])
+def test_a_header_of_any_length_is_read_or_named(copied, verified, length):
+    name, file = next(iter(weight_map(copied).items()))
+    raw = (copied / file).read_bytes()
+    (copied / file).write_bytes(length.to_bytes(8, "little") + raw[8:])
+    assert verified(copied)[1].startswith(f"{name}: cannot be read: {file}: ")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"[]", b" {}", b"null", b"[" * 200_000, b'{"a":' * 100_000, b"\xff", b'{"a": 1, "a": 1}', b'{"a": NaN}',
+     b'{"__metadata__": []}', b'{"a": {"dtype": "U8", "shape": [true], "data_offsets": [0, 0]}}'],
+    ids=range(11),
+)  # fmt: skip
+def test_a_header_that_is_none_is_named(copied, verified, header):
+    name, file = next(iter(weight_map(copied).items()))
+    (copied / file).write_bytes(checkpoints.joined(header, b""))
+    assert verified(copied)[1].startswith(f"{name}: cannot be read: {file}: ")
 
 
 def test_plan_prints_the_rules_of_a_preset(capsys):

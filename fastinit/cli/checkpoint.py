@@ -1,125 +1,137 @@
-"""A checkpoint of a preset: sharded safetensors with an index, filled in place in their files, and proved from its metadata.
+"""A checkpoint: sharded safetensors with an index, filled in place in their files, a tensor at a time.
 
 Each tensor is a file of its own, of which the memory is mapped and filled, so nothing is held but the page cache. Everything
-is written to a folder of another name, which is renamed at the end: what has the asked name is whole.
+is written to a partial folder, which gets its name when all is on the disk; one that a signal or a power cut left is gone on
+with by ``resume``, which trusts nothing in it but what it proves.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from fastinit.cli.errors import UsageError
-from fastinit.geometry import LocalShard
-from fastinit.version import STREAM_VERSION
+from fastinit.cli import place
+from fastinit.cli.contents import Contents, Fill
+from fastinit.cli.errors import Stopped, UsageError
+from fastinit.cli.files import problem_text, sync
+from fastinit.cli.index import INDEX, Index, read_index
+from fastinit.cli.memory import size_text
+from fastinit.cli.proof import file_problems
+from fastinit.cli.shard_file import header_bytes, write_file
+from fastinit.cli.text import shown
+from fastinit.geometry import Shape
 
-INDEX = "model.safetensors.index.json"
-_CHUNK = 2**26  # elements that are regenerated at a time
-_FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+UNFINISHED = f"{INDEX}.partial"  # the index, until all files are there
+_BLOCK = 4096  # bytes; what a file takes on a disk is a multiple of it
 
 
 def write(
     directory: Path,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Mapping[str, Shape],
     dtype: torch.dtype,
     recipe: dict[str, Any],
-    fill: Callable[[str, Tensor], object],
+    fill: Fill,
     advance: Callable[[int], object],
-) -> None:
-    """Write each tensor by ``fill(name, tensor)``, then the index with the recipe; the folder appears when all is there."""
-    if directory.exists():
-        raise UsageError(f"--out: expected a directory that does not exist, got {directory}")
-    partial = directory.with_name(f"{directory.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
-        files = {}
-        for k, (name, shape) in enumerate(shapes.items(), 1):
-            files[name] = f"model-{k:05d}-of-{len(shapes):05d}.safetensors"
-            tensor = _mapped(partial / files[name], name, shape, dtype, recipe)
-            fill(name, tensor)
-            advance(tensor.numel())
-            del tensor
-        size = sum(torch.Size(shape).numel() for shape in shapes.values()) * dtype.itemsize
-        index = {"metadata": {"total_size": size, **recipe}, "weight_map": files}
-        (partial / INDEX).write_text(json.dumps(index, indent=1) + "\n")
-        partial.rename(directory)
-    except BaseException:  # an interrupt too
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    resume: bool = False,
+) -> int:
+    """Write each tensor by ``fill(name, tensor, None)``, and the index; the folder appears when all is there.
 
-
-def _mapped(path: Path, name: str, shape: tuple[int, ...], dtype: torch.dtype, recipe: dict[str, Any]) -> Tensor:
-    """A safetensors file of one tensor, as a tensor that shares the file's memory.
-
-    The format: the header's length in 8 bytes, the header in JSON, the data. safetensors itself writes from memory that
-    is already filled; tests read these files with it.
+    With ``resume`` files of an earlier, partial run that prove to be right stay; the result is how many did. ``advance`` is
+    told each tensor's elements. Raises ``UsageError`` for a name that is not to be had, a disk that is too small, or a
+    partial checkpoint that stands in the way, and ``Stopped``, which names the partial folder, for an interrupt.
     """
-    elements = torch.Size(shape).numel()
-    size = elements * dtype.itemsize
-    header = {
-        "__metadata__": {"format": "pt", **{key: str(value) for key, value in recipe.items()}},
-        name: {"dtype": _FORMAT_NAMES[dtype], "shape": list(shape), "data_offsets": [0, size]},
-    }
-    text = json.dumps(header).encode()
-    text += b" " * (-(8 + len(text)) % 64)  # so that the data is aligned
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + size)
-    whole = torch.from_file(str(path), shared=True, size=8 + len(text) + size, dtype=torch.uint8)
-    return whole[8 + len(text) :].view(dtype).view(shape)
+    files = {name: f"model-{k:05d}-of-{len(shapes):05d}.safetensors" for k, name in enumerate(shapes, 1)}
+    size = sum(map(prod, shapes.values())) * dtype.itemsize
+    contents = Contents(Index(recipe, size, files), shapes, dtype, fill)
+    with place.reserved(directory) as final:
+        found = place.partial_of(final)
+        if found and not resume:
+            raise UsageError(
+                f"--out: a partial checkpoint lies in {shown(found)}: --resume goes on with it, or else remove it"
+            )
+        if found:
+            _check_same(found, contents.index)
+        _check_space(final.parent, found, contents)
+        partial = found or place.new_partial(final)
+        done = proven = 0
+        try:
+            for name, was_there in _write_files(partial, contents, prove=found is not None):
+                done += 1
+                proven += was_there
+                advance(prod(shapes[name]))
+            (partial / UNFINISHED).rename(partial / INDEX)
+            place.publish(partial, final)
+        except KeyboardInterrupt as stop:
+            number = stop.number if isinstance(stop, Stopped) else Stopped().number
+            raise Stopped(number, _left(partial, done, len(files), keep=done > 0 or found is not None)) from None
+        except OSError as error:
+            left = _left(partial, done, len(files), keep=done == len(files) or found is not None)
+            raise UsageError(f"--out: {shown(directory)}: {problem_text(error)}; {left}") from None
+        except BaseException:
+            _left(partial, done, len(files), keep=found is not None)
+            raise
+        return proven
 
 
-def recipe_of(directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The recipe and the weight map of a checkpoint, from its index."""
-    path = directory / INDEX
-    try:
-        index = json.loads(path.read_text())
-        recipe, files = index["metadata"], index["weight_map"]
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"{directory}: expected a checkpoint with {INDEX}, got {type(error).__name__}: {error}"
-        ) from None
-    if recipe.get("stream_version") != STREAM_VERSION:
-        raise UsageError(
-            f"{directory}: expected stream version {STREAM_VERSION}, got {recipe.get('stream_version')!r}: "
-            "another version of fastinit wrote it, or none"
-        )
-    return recipe, files
+def _write_files(partial: Path, contents: Contents, prove: bool) -> Iterator[tuple[str, bool]]:
+    """Write the index and all files, each waited for; (tensor, whether its file was there and proved to be right)."""
+    if not (
+        partial / UNFINISHED
+    ).exists():  # one that is there is right, and a kill while it is written again would spoil it
+        (partial / UNFINISHED).write_bytes(contents.index.text())
+    sync(partial / UNFINISHED)
+    for name, file in contents.index.files.items():
+        was_there = prove and not any(file_problems(partial / file, [name], contents))
+        if was_there:
+            sync(partial / file)
+        else:
+            write_file(partial / file, name, contents)
+        yield name, was_there
 
 
-def differing(
-    path: Path, name: str, shape: tuple[int, ...], dtype: torch.dtype, fill: Callable[..., object]
-) -> str | None:
-    """What is wrong with a tensor of a checkpoint, in a few words; None when its bits are what ``fill`` gives.
+def _left(partial: Path, done: int, count: int, keep: bool) -> str:
+    """What a run that ends early leaves, in a few words: its partial folder, or nothing."""
+    if not partial.exists():
+        return "all files are in place"
+    if keep:
+        return f"{done} of {count} files are in {shown(partial)}: --resume goes on with them"
+    shutil.rmtree(partial, ignore_errors=True)
+    return "what was written is removed"
 
-    ``fill(name, tensor, shard)`` regenerates a part. At most ``_CHUNK`` elements, or one row, are held at a time.
-    """
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = file.get_slice(name)
-            if (tuple(stored.get_shape()), stored.get_dtype()) != (shape, _FORMAT_NAMES[dtype]):
-                return (
-                    f"{stored.get_dtype()} of {tuple(stored.get_shape())}, expected {_FORMAT_NAMES[dtype]} of {shape}"
-                )
-            rows = max(1, _CHUNK // max(1, torch.Size(shape[1:]).numel()))
-            wrong, first = 0, -1
-            for begin in range(0, shape[0], rows):
-                part = stored[begin : begin + rows]
-                again = torch.empty_like(part)
-                fill(name, again, LocalShard(shape, (begin, *[0] * (len(shape) - 1))))
-                different = (part.view(_BITS[dtype.itemsize]) != again.view(_BITS[dtype.itemsize])).flatten()
-                count = int(different.count_nonzero())
-                if count and first < 0:
-                    first = begin * torch.Size(shape[1:]).numel() + int(different.nonzero()[0])
-                wrong += count
-            return f"{wrong:,} elements differ, the first at index {first}" if wrong else None
-    except (OSError, SafetensorError) as error:
-        return f"cannot be read: {error}"
+def _check_same(partial: Path, index: Index) -> None:
+    """Raise ``UsageError`` unless the folder is of a run that would have written this index, and holds nothing else."""
+    if (partial / INDEX).is_file():  # it ended between its last two steps
+        (partial / INDEX).rename(partial / UNFINISHED)
+    present = set(os.listdir(partial)) - {UNFINISHED}
+    if not present:  # it ended before its first file, and perhaps while it wrote the index
+        (partial / UNFINISHED).unlink(missing_ok=True)
+        return
+    strangers = sorted(present - set(index.files.values()))
+    stored = read_index(partial / UNFINISHED)
+    if stored != index:
+        other = {
+            key: stored.recipe.get(key)
+            for key in sorted(stored.recipe.keys() | index.recipe.keys())
+            if stored.recipe.get(key) != index.recipe.get(key)
+        }
+        said = ", ".join(f"{shown(key)} {shown(value)}" for key, value in other.items()) or "other tensors"
+        raise UsageError(f"--resume: {shown(partial)} is of another recipe: {said}")
+    if strangers:
+        raise UsageError(f"--resume: {shown(partial)} holds what is no part of it: {', '.join(map(shown, strangers))}")
+
+
+def _check_space(parent: Path, partial: Path | None, contents: Contents) -> None:
+    """Raise ``UsageError`` unless the disk has room for what the partial folder does not hold yet."""
+    sizes = (len(header_bytes(name, contents)) + contents.size(name) for name in contents.shapes)
+    needed = sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
+    if partial:
+        with os.scandir(partial) as entries:
+            needed -= sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in entries)
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise UsageError(f"--out: {size_text(needed)} are needed, and {size_text(free)} are free in {shown(parent)}")

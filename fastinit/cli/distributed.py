@@ -119,7 +119,7 @@ def _chosen_by_first(choose: Callable[[], tuple[int, str]]) -> tuple[int, str]:
 
 def _mesh(arguments: Namespace, device: torch.device, world: int) -> DeviceMesh:
     """Data, expert and tensor parallel ranks, the last the fastest."""
-    refused = [f"--{name}" for name in ("compare", "shards", "out") if getattr(arguments, name)]
+    refused = [f"--{name}" for name in ("compare", "shards", "out", "resume") if getattr(arguments, name)]
     if refused:
         raise UsageError(f"{', '.join(refused)}: expected a run of one process, got one of {world} ranks")
     inner = arguments.tp * arguments.ep

@@ -1,5 +1,6 @@
 """``python -m fastinit init PRESET``: fill the weights of a published architecture, every tensor by name."""
 
+import shlex
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +23,21 @@ from fastinit.cli.stopwatch import Stopwatch
 from fastinit.distributions import Distribution, Normal, TruncatedNormal
 from fastinit.geometry import LocalShard
 from fastinit.init import fill_
+from fastinit.lowering import lower
 from fastinit.presets import ParameterSpec, Preset, preset
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
+# What a checkpoint's metadata say, each with its type: all that its values follow from.
+RECIPE = {
+    "preset": str,
+    "layers": int,
+    "method": str,
+    "std": float,
+    "seed": int,
+    "dtype": str,
+    "stream_version": int,
+}
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -45,18 +57,20 @@ def run(arguments: Namespace) -> int:
 
         return distributed.run(
             arguments,
-            lambda model, layers: planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed),
+            lambda model, layers: asked_plan(model, layers, arguments),
             fill_planned,
         )
     if arguments.tp * arguments.ep > 1:
         raise UsageError("--tp, --ep: expected several ranks, got one process: start them with torchrun")
     model = preset(arguments.preset)
-    device = usable_device(arguments.device)
     dtype = getattr(torch, arguments.dtype or model.dtype)
-    if arguments.out:
+    if arguments.out is not None:
         return _write(arguments, model, dtype)
+    if arguments.resume:
+        raise UsageError("--resume: expected --out, the checkpoint to go on with")
+    device = usable_device(arguments.device)
     layers, reason = choose_layers(model, dtype.itemsize, free_bytes(device), arguments.layers)
-    plan = planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed)
+    plan = asked_plan(model, layers, arguments)
     elements = sum(planned.spec.numel for planned in plan)
     size = size_text(elements * dtype.itemsize)
     backend = backend_for(device.type).__name__.rpartition(".")[2]
@@ -91,8 +105,22 @@ def run(arguments: Namespace) -> int:
 
 
 def planned_parameters(model: Preset, layers: int, method: str, std: float, seed: int) -> list[Planned]:
-    """Every parameter of the preset's first layers, with its law and its key."""
-    return [Planned(spec, rule_for(spec, model, method, std), Key.of(spec.name, seed)) for spec in model.specs(layers)]
+    """Every parameter of the preset's first layers, with its law and its key.
+
+    Raises ``ValueError`` for numbers that no fill can be made of: a seed beyond 64 bits, a std beyond fp32.
+    """
+    plan = [Planned(spec, rule_for(spec, model, method, std), Key.of(spec.name, seed)) for spec in model.specs(layers)]
+    for law in {planned.law for planned in plan if planned.law is not None}:
+        lower(law)
+    return plan
+
+
+def asked_plan(model: Preset, layers: int, arguments: Namespace) -> list[Planned]:
+    """The plan that the options of a command ask for."""
+    try:
+        return planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def fill_planned(weight: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
@@ -106,10 +134,16 @@ def fill_planned(weight: Tensor, planned: Planned, shard: LocalShard | None = No
 
 def _write(arguments: Namespace, model: Preset, dtype: torch.dtype) -> int:
     """Write a checkpoint instead of holding the model: a tensor at a time, so every layer is written by default."""
+    ignored = [f"--{name}" for name in ("shards", "compare", "device") if getattr(arguments, name)]
+    ignored += [] if arguments.digest else ["--no-digest"]
+    if ignored:
+        raise UsageError(
+            f"{', '.join(ignored)}: expected without --out, which fills files on the CPU and prints no digest"
+        )
     layers = arguments.layers or model.num_layers
     if layers > model.num_layers:
         raise UsageError(f"--layers: expected at most {model.num_layers}, got {layers}")
-    plan = planned_parameters(model, layers, arguments.method, arguments.std, arguments.seed)
+    plan = asked_plan(model, layers, arguments)
     by_name = {planned.spec.name: planned for planned in plan}
     recipe = {
         "preset": model.name,
@@ -123,17 +157,21 @@ def _write(arguments: Namespace, model: Preset, dtype: torch.dtype) -> int:
     shapes = {name: tuple(planned.spec.shape) for name, planned in by_name.items()}
     elements = sum(planned.spec.numel for planned in plan)
     with text.bar(elements, "writing") as advance:
-        checkpoint.write(
+        proven = checkpoint.write(
             Path(arguments.out),
             shapes,
             dtype,
             recipe,
-            lambda name, tensor: fill_planned(tensor, by_name[name]),
+            lambda name, tensor, shard: fill_planned(tensor, by_name[name], shard),
             advance,
+            resume=arguments.resume,
         )
     size = size_text(elements * dtype.itemsize)
-    print(f"{arguments.out}: {len(plan)} tensors of {model.name}, {elements:,} elements, {size}")
-    print(f"prove it at any time: fastinit verify {arguments.out}")
+    if arguments.resume:
+        print(f"{proven} of {len(plan)} files were there, and proved to be right")
+    print(f"{text.shown(arguments.out)}: {len(plan)} tensors of {model.name}, {elements:,} elements, {size}")
+    path = f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out  # no option
+    print(f"prove it at any time: fastinit verify {shlex.quote(path)}")
     return 0
 
 

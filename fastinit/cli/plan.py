@@ -4,9 +4,10 @@ import importlib
 from argparse import Namespace
 
 import torch
+from torch import nn
 
 from fastinit.cli.errors import UsageError
-from fastinit.cli.init import planned_parameters
+from fastinit.cli.init import asked_plan
 from fastinit.cli.text import table
 from fastinit.laws import Law
 from fastinit.plan import Scheme, plan_of
@@ -18,16 +19,16 @@ _HEADER = ("parameter", "role", "law", "shape")
 
 def run(arguments: Namespace) -> int:
     """Print a row a parameter of a preset, or of a model that a function builds on the meta device."""
-    rows = _of_model(arguments) if arguments.model else _of_preset(arguments)
+    if (arguments.preset is None) == (arguments.model is None):
+        raise UsageError("expected a PRESET or --model, and not both")
+    rows = _of_preset(arguments) if arguments.model is None else _of_model(arguments)
     print(table(_HEADER, [(name, role, law_text(law), shape_text(shape)) for name, role, law, shape in rows], ()))
     return 0
 
 
 def _of_preset(arguments: Namespace) -> list[tuple[str, str, Law | None, tuple[int, ...]]]:
-    if arguments.preset is None:
-        raise UsageError("expected a PRESET or --model")
     model = preset(arguments.preset)
-    plan = planned_parameters(model, model.num_layers, arguments.method, arguments.std, arguments.seed)
+    plan = asked_plan(model, model.num_layers, arguments)
     return [(planned.spec.name, planned.spec.kind.value, planned.law, tuple(planned.spec.shape)) for planned in plan]
 
 
@@ -35,10 +36,13 @@ def _of_model(arguments: Namespace) -> list[tuple[str, str, Law | None, tuple[in
     module, _, function = arguments.model.partition(":")
     try:
         build = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--model: expected package.module:function, got {arguments.model!r}: {error}") from None
-    with torch.device("meta"):
-        model = build()
+        with torch.device("meta"):
+            model = build()
+    except Exception as error:  # whatever a user's module and function raise
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(f"--model: expected package.module:function, got {arguments.model!r}: {said}") from error
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"--model: expected a function that returns a torch.nn.Module, got {type(model).__name__}")
     scheme = Scheme(arguments.method, arguments.seed, arguments.std, (), None, None, None, None, {})
     try:
         return [(p.name, p.role.value, p.law, p.global_shape) for p in plan_of(model, scheme)]

@@ -40,3 +40,20 @@ def _leave_together() -> None:
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+
+
+def ended_alone(code: int) -> int:
+    """The code of a run that ends for a reason of its own; under torchrun no other rank is waited for, as above."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise SystemExit(code)
+    return code
+
+
+def drop_output() -> None:
+    """Where standard output cannot be written to, drop what is left of it: Python would try again when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -2,45 +2,60 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from fastinit.cli import checkpoint, text
+from fastinit.cli import text
+from fastinit.cli.contents import Contents
 from fastinit.cli.errors import UsageError
-from fastinit.cli.init import fill_planned, planned_parameters
-from fastinit.presets import preset
+from fastinit.cli.index import INDEX, read_index
+from fastinit.cli.init import RECIPE, Planned, fill_planned, planned_parameters
+from fastinit.cli.proof import folder_problems
+from fastinit.cli.rules import METHODS
+from fastinit.presets import preset, presets
+
+_DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 
 
 def run(arguments: Namespace) -> int:
-    """Regenerate each tensor in parts and compare; 1 when one differs, is missing or was not asked for, else 0."""
+    """Regenerate each tensor in parts and compare; 1 when anything in the folder is not as it was written, else 0."""
     directory = Path(arguments.directory)
-    recipe, files = checkpoint.recipe_of(directory)
+    index = read_index(directory / INDEX)
+    recipe = index.recipe
     try:
-        model, dtype = preset(recipe["preset"]), getattr(torch, recipe["dtype"])
-        plan = planned_parameters(model, recipe["layers"], recipe["method"], recipe["std"], recipe["seed"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{directory}: expected the metadata of a preset, got {error}") from None
+        plan, dtype = _planned(recipe)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{text.shown(directory)}: expected the metadata of a preset: {error}") from None
     by_name = {planned.spec.name: planned for planned in plan}
-    problems = dict.fromkeys(sorted(files.keys() - by_name.keys()), "is not a tensor of the model")
+    shapes = {name: tuple(planned.spec.shape) for name, planned in by_name.items()}
+    contents = Contents(index, shapes, dtype, lambda name, part, box: fill_planned(part, by_name[name], box))
     elements = sum(planned.spec.numel for planned in plan)
+    count = 0
     with text.bar(elements, "verifying") as advance:
-        for name, planned in by_name.items():
-            if name not in files:
-                problems[name] = "is missing"
-                continue
-            shape = tuple(planned.spec.shape)
-            found = checkpoint.differing(
-                directory / files[name], name, shape, dtype,
-                lambda name, part, shard: fill_planned(part, by_name[name], shard),
-            )  # fmt: skip
-            if found:
-                problems[name] = found
-            advance(planned.spec.numel)
-    for name, problem in problems.items():
-        print(f"{name}: {problem}")
-    given = f"{model.name}, {recipe['layers']} layers, method {recipe['method']}, seed {recipe['seed']}"
-    if problems:
-        print(f"{len(problems)} of {len(by_name)} tensors are not those of {given}")
+        for name, problem in folder_problems(directory, contents, advance):
+            print(f"{text.shown(name)}: {problem}")
+            count += 1
+    given = f"{recipe['preset']}, {recipe['layers']} layers, method {recipe['method']}, seed {recipe['seed']}"
+    if count:
+        print(f"{count} {'problem' if count == 1 else 'problems'}: this is not the checkpoint of {given}")
         return 1
     print(f"all bits of {elements:,} elements in {len(by_name)} tensors are those of {given}")
     return 0
+
+
+def _planned(recipe: dict[str, Any]) -> tuple[list[Planned], torch.dtype]:
+    """The plan and the dtype that a recipe means. Raises ``TypeError`` or ``ValueError`` for one that no run writes."""
+    if recipe.keys() != RECIPE.keys():
+        raise ValueError(f"expected {', '.join(RECIPE)}, got {', '.join(map(text.shown, recipe))}")
+    for key, kind in RECIPE.items():
+        if type(recipe[key]) is not kind:  # a bool is no int here
+            raise TypeError(f"{key}: expected {kind.__name__}, got {text.shown(recipe[key])}")
+    for key, known in (("preset", presets()), ("method", METHODS), ("dtype", _DTYPES)):
+        if recipe[key] not in known:
+            raise ValueError(f"{key}: expected one of {', '.join(known)}, got {text.shown(recipe[key])}")
+    if recipe["layers"] < 1:
+        raise ValueError(f"layers: expected an integer >= 1, got {recipe['layers']}")
+    model = preset(recipe["preset"])
+    plan = planned_parameters(model, recipe["layers"], recipe["method"], recipe["std"], recipe["seed"])
+    return plan, _DTYPES[recipe["dtype"]]

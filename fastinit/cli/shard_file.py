@@ -1,0 +1,106 @@
+"""A file of safetensors: the header's length in 8 bytes, the header in JSON, and the data of its tensors without a gap.
+
+safetensors itself writes from memory that is already filled. Here a file's own memory is filled; tests read these files with it.
+"""
+
+import json
+import mmap
+import os
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from fastinit.cli.contents import Contents
+from fastinit.cli.files import JSON_LIMIT, parse_json
+from fastinit.geometry import Shape
+
+FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
+_ALIGNMENT = 64  # bytes; of the data in the file
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a header says of one tensor; its data lie in [begin, end), in bytes from the first byte of the file's data."""
+
+    dtype: str
+    shape: Shape
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """All that a header says; ``start`` is where the data begin, in bytes from the beginning of the file."""
+
+    metadata: dict[str, Any]
+    entries: dict[str, Entry]
+    start: int
+
+
+def header_bytes(name: str, contents: Contents) -> bytes:
+    """The beginning of a file of one tensor, up to its data."""
+    shape, size = list(contents.shapes[name]), contents.size(name)
+    entry = {"dtype": FORMAT_NAMES[contents.dtype], "shape": shape, "data_offsets": [0, size]}
+    text = json.dumps({"__metadata__": contents.index.header_metadata(), name: entry}).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+def write_file(path: Path, name: str, contents: Contents) -> None:
+    """Write a file of one tensor, filled in the file's own memory, and wait until it is on the disk.
+
+    What has the path already is replaced. The disk's space is taken first: a full disk is an ``OSError`` here, where
+    writing to the memory of a file with holes would end the process by SIGBUS.
+    """
+    path.unlink(missing_ok=True)
+    beginning, shape = header_bytes(name, contents), contents.shapes[name]
+    with path.open("x+b") as file:
+        file.write(beginning)
+        file.flush()
+        os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.size(name))
+        if prod(shape):  # torch makes no tensor of no memory
+            memory = mmap.mmap(file.fileno(), 0)
+            elements = torch.frombuffer(memory, dtype=contents.dtype, count=prod(shape), offset=len(beginning))
+            contents.fill(name, elements.view(shape), None)
+            memory.flush()
+        os.fsync(file.fileno())
+
+
+def read_header(file: BinaryIO) -> Header:
+    """The header of a file, whose tensors fill all the rest of it. Raises ``ValueError`` for what safetensors would refuse."""
+    whole = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    if whole < 8 or length > min(whole - 8, JSON_LIMIT):
+        raise ValueError(f"a header of {length:,} bytes in a file of {whole:,}")
+    text = file.read(length)
+    if text[:1] != b"{":
+        raise ValueError("a header that does not begin with {")
+    fields = parse_json(text)
+    metadata = fields.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ValueError("metadata that are no object")
+    entries = {name: _entry(value) for name, value in fields.items()}
+    reached = 0
+    for entry in sorted(entries.values(), key=lambda entry: (entry.begin, entry.end)):
+        if entry.begin != reached or entry.end < entry.begin:
+            raise ValueError("tensors that overlap or leave a gap")
+        reached = entry.end
+    if reached != whole - 8 - length:
+        raise ValueError(f"tensors of {reached:,} bytes in {whole - 8 - length:,}")
+    return Header(metadata, entries, 8 + length)
+
+
+def _entry(value: object) -> Entry:
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError("a tensor without dtype, shape and data_offsets, or with more")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not (isinstance(dtype, str) and _are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2):
+        raise ValueError("a tensor whose dtype is no text, or whose shape or data_offsets are no sizes")
+    return Entry(dtype, tuple(shape), *offsets)
+
+
+def _are_sizes(value: object) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)  # nor a bool

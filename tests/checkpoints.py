@@ -1,0 +1,66 @@
+"""A checkpoint of a model of a few elements a tensor, for tests that write hundreds of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from fastinit import __main__ as cli
+from fastinit.presets import preset, presets
+
+INDEX = "model.safetensors.index.json"
+MICRO = replace(
+    preset("tiny-moe"), name="micro-moe", parameters=159, vocab_size=3, d_model=4, num_layers=1, num_heads=1,
+    num_kv_heads=1, head_dim=2, num_experts=2, expert_hidden_size=3,
+)  # fmt: skip
+FILES = 15
+
+
+def with_micro(monkeypatch):
+    """The preset micro-moe, for as long as the patch lasts."""
+    monkeypatch.setitem(presets(), MICRO.name, MICRO)
+
+
+def write(directory, *options):
+    """The exit code of writing micro-moe to a folder."""
+    return cli.main(["init", MICRO.name, "--method", "llama_depth", "--seed", "7", "--out", str(directory), *options])
+
+
+def read(directory):
+    """Every file of a folder: name -> bytes."""
+    return {path.name: path.read_bytes() for path in Path(directory).iterdir()}
+
+
+def weight_map(directory):
+    """Tensor -> file, as the index says."""
+    return json.loads((directory / INDEX).read_text())["weight_map"]
+
+
+def split(raw):
+    """The header of a safetensors file as a JSON value, and its data."""
+    length = int.from_bytes(raw[:8], "little")
+    return json.loads(raw[8 : 8 + length]), raw[8 + length :]
+
+
+def joined(header, data):
+    """The safetensors file of a header and data."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def regroup(directory, count):
+    """Put the tensors of a checkpoint into that many files, as other writers do."""
+    files = weight_map(directory)
+    groups = [{} for _ in range(count)]
+    for k, (name, file) in enumerate(files.items()):
+        groups[k % count][name] = split((directory / file).read_bytes())
+        (directory / file).unlink()
+    for k, group in enumerate(groups):
+        header, data = {}, b""
+        for name, (alone, values) in group.items():
+            entry = {**alone[name], "data_offsets": [len(data), len(data) + len(values)]}
+            header |= {"__metadata__": alone["__metadata__"], name: entry}
+            data += values
+            files[name] = f"model-{k}.safetensors"
+        (directory / f"model-{k}.safetensors").write_bytes(joined(header, data))
+    index = json.loads((directory / INDEX).read_text())
+    (directory / INDEX).write_text(json.dumps({**index, "weight_map": files}))

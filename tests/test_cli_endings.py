@@ -1,0 +1,203 @@
+"""However a command ends, it says so in one line, with the right code; what it cannot do as asked it refuses."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from fastinit import __main__ as cli
+from fastinit.cli import doctor, init
+from fastinit.cli.errors import Stopped
+from fastinit.cli.signals import stoppable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INIT = ["init", "tiny-moe"]
+
+
+def ended(arguments):
+    """The exit code, be it argparse's."""
+    try:
+        return cli.main(arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([*INIT, "--out", ""], "argument --out: expected the path of a folder, got ''"),
+        (["verify", ""], "argument DIR: expected the path of a folder, got ''"),
+        ([*INIT, "--resume"], "--resume: expected --out, the checkpoint to go on with"),
+        ([*INIT, "--out", "c", "--shards", "2"], "--shards: expected without --out"),
+        ([*INIT, "--out", "c", "--compare"], "--compare: expected without --out"),
+        ([*INIT, "--out", "c", "--no-digest"], "--no-digest: expected without --out"),
+        ([*INIT, "--out", "c", "--device", "cpu"], "--device: expected without --out"),
+        ([*INIT, "--out", "c", "--device", "cpu", "--no-digest"], "--device, --no-digest: expected without --out"),
+        ([*INIT, "--out", "c", "--layers", "4"], "--layers: expected at most 3, got 4"),
+        ([*INIT, "--shards", "1025"], "argument --shards: expected at most 1,024, got 1025"),
+        (["init", "tiny-moa"], "got 'tiny-moa': did you mean tiny-moe?"),
+        (["init", "olmoe"], "got 'olmoe': did you mean olmoe-1b-7b?"),
+        (["plan", "mixtral-8x7"], "got 'mixtral-8x7': did you mean mixtral-8x7b?"),
+        (["plan", "tiny-moe", "--model", "planned_model:build"], "expected a PRESET or --model, and not both"),
+        (["plan", "--model", ""], "--model: expected package.module:function, got ''"),
+        (["plan", "--model", "os:getcwd"], "--model: expected a function that returns a torch.nn.Module, got str"),
+        (["plan", "--model", "os:name"], "--model: expected package.module:function, got 'os:name': TypeError: "),
+        (["plan", "--model", "os:chdir"], "--model: expected package.module:function, got 'os:chdir': TypeError: "),
+        (["plan", "--model", "planned_model"], "--model: expected package.module:function"),
+        (["plan", "--model", "planned_model:build", "--std", "1e308"], "wq.weight: std: expected a number within fp32's range"),
+        *(
+            ([command, "tiny-moe", "--method", method, "--std", std, *options], "std: expected a number within fp32's range")
+            for std in ("1e308", "1e39")
+            for method in ("normal", "llama")
+            for command, *options in (
+                ("plan",), ("init", "--out", "c"), *(("init", "--dtype", dtype) for dtype in ("fp32", "bf16", "fp16", "fp64")),
+            )
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_cannot_be_done_as_asked_is_refused(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    assert ended(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err.splitlines()[-1]
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_like_none_gets_no_guess(capsys):
+    assert ended(["init", "gpt"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "expected one of olmoe-1b-7b, mixtral-8x7b, qwen3-30b-a3b, tiny-moe, got 'gpt'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(5, "Input/output error", "/data/x"), 2, "fastinit doctor: error: /data/x: Input/output error\n"),
+        (PermissionError(13, "Permission denied", "a\nb"), 2, "fastinit doctor: error: 'a\\nb': Permission denied\n"),
+        (OSError("no number"), 2, "fastinit doctor: error: no number\n"),
+        (BrokenPipeError(), 141, ""),
+        (KeyboardInterrupt(), 130, "fastinit doctor: interrupted\n"),
+    ],
+    ids=repr,
+)
+def test_what_the_system_refuses_is_told_in_a_line(monkeypatch, capsys, error, code, said):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr(doctor, "run", run)
+    assert cli.main(["doctor"]) == code
+    assert capsys.readouterr().err == said
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # no other rank is waited for
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor"])
+    assert stop.value.code == code
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_fill_in_a_line(monkeypatch, capsys, number):
+    fill = init.fill_planned
+
+    def filling(*arguments):
+        os.kill(os.getpid(), number)
+        fill(*arguments)
+
+    monkeypatch.setattr(init, "fill_planned", filling)
+    before = [signal.getsignal(each) for each in SIGNALS]
+    assert cli.main([*INIT, "--device", "cpu"]) == 128 + number
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+    assert capsys.readouterr().err == f"fastinit init: {how}\n"
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_only_the_first_signal_is_heard(number):
+    def stopped_while_tidying_up():
+        with stoppable():
+            try:
+                os.kill(os.getpid(), number)
+            finally:
+                for other in SIGNALS:
+                    os.kill(os.getpid(), other)
+
+    with pytest.raises(Stopped) as stop:
+        stopped_while_tidying_up()
+    assert stop.value.number == number
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As nohup asks for; and a handler of somebody else's stays, too."""
+    heard = []
+    before = (
+        signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        signal.signal(signal.SIGTERM, lambda *_: heard.append("mine")),
+    )
+    try:
+        with stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert heard == ["mine"]
+
+
+def test_signals_are_left_alone_elsewhere(monkeypatch, capsys):
+    """In another thread, which Python lets handle none, and under torchrun, which ends its ranks by them."""
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(cli.main(["plan", "tiny-moe"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    before = [signal.getsignal(each) for each in SIGNALS]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with stoppable():
+        assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME;ls", "-x", "é", "plain"])
+def test_the_command_that_proves_it_can_be_pasted(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*INIT, f"--out={name}"]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    program, *arguments = shlex.split(line.removeprefix("prove it at any time: "))
+    assert program == "fastinit"
+    assert cli.main(arguments) == 0
+
+
+def run(*arguments, **options):
+    """The installed command, with output that Python buffers as it does for a user."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment |= options.pop("environment", {})
+    command = [sys.executable, "-m", "fastinit", *arguments]
+    return subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False, **options)
+
+
+def test_a_reader_that_leaves_ends_it_quietly(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("plan", "tiny-moe", stdout=writer, cwd=tmp_path)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_output_that_does_not_fit_is_told_in_a_line(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        done = run("plan", "tiny-moe", stdout=full, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "fastinit plan: error: No space left on device\n")
+
+
+def test_a_path_that_the_terminal_cannot_show(tmp_path):
+    done = run(*INIT, "--out", "é", stdout=subprocess.PIPE, cwd=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'\\xe9': 39 tensors" in done.stdout

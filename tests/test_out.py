@@ -1,0 +1,433 @@
+"""--out: nothing is written where it cannot be, nothing is lost, and what is resumed is what is written at once."""
+
+import errno
+import fcntl
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import checkpoints
+import pytest
+from checkpoints import FILES, INDEX, read, write
+
+from fastinit import __main__ as cli
+from fastinit.cli import init
+
+
+@pytest.fixture(autouse=True)
+def micro(monkeypatch):
+    checkpoints.with_micro(monkeypatch)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """What a run that nothing stops writes."""
+    assert write(tmp_path / "whole") == 0
+    return read(tmp_path / "whole")
+
+
+def at_fill(monkeypatch, count, action):
+    """Do something when the fill of that number begins."""
+    fill, calls = init.fill_planned, []
+
+    def filling(*arguments):
+        calls.append(arguments)
+        if len(calls) == count:
+            action()
+        fill(*arguments)
+
+    monkeypatch.setattr(init, "fill_planned", filling)
+
+
+def interrupt(monkeypatch, directory, count, number=signal.SIGTERM):
+    """A run that a signal stops when the file of that number is being filled; its partial folder."""
+    with monkeypatch.context() as patch:
+        at_fill(patch, count, lambda: os.kill(os.getpid(), number))
+        assert write(directory) == 128 + number
+    return next(iter(directory.parent.glob(f"{directory.name}.partial-*")), None)
+
+
+def make_file(path):
+    path.write_text("mine")
+
+
+def make_dangling_link(path):
+    path.symlink_to("nowhere")
+
+
+def make_full_folder(path):
+    path.mkdir()
+    (path / "mine").touch()
+
+
+@pytest.mark.parametrize("make", [make_file, make_dangling_link, make_full_folder, os.mkdir])
+def test_a_name_that_exists_is_refused_and_left_alone(tmp_path, capsys, make):
+    make(tmp_path / "c")
+    before = os.lstat(tmp_path / "c")
+    assert write(tmp_path / "c") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    assert os.path.samestat(before, os.lstat(tmp_path / "c"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("new/..", "expected the name of a new folder"),
+        ("..", "expected the name of a new folder"),
+        ("a" * 250, "File name too long"),
+        ("a" * 235, "File name too long"),  # that of the partial folder
+        ("mine/c", "Not a directory"),
+        ("loop/c", "symbolic links"),
+        ("/proc/c", "No such file or directory"),  # not even root may make one there
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_before_a_fill(tmp_path, capsys, monkeypatch, name, said):
+    (tmp_path / "mine").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    at_fill(monkeypatch, 1, lambda: pytest.fail("a file was filled"))
+    assert write(os.path.join(tmp_path, name)) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "mine"]
+
+
+def test_two_runs_into_one_folder(tmp_path, capsys, monkeypatch, whole):
+    codes = []
+    at_fill(monkeypatch, 3, lambda: codes.extend([write(tmp_path / "c"), write(tmp_path / "c", "--resume")]))
+    assert write(tmp_path / "c") == 0
+    assert codes == [2, 2]
+    assert capsys.readouterr().err.count(f"another run is writing {tmp_path / 'c'}") == 2
+    assert read(tmp_path / "c") == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "whole"]
+
+
+def at_lock(monkeypatch, action):
+    """Do something in the moment before the first lock is taken."""
+    flock, calls = fcntl.flock, []
+
+    def locking(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            action()
+        flock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", locking)
+
+
+def test_another_run_ends_well_in_the_moment_before(tmp_path, capsys, monkeypatch):
+    at_lock(monkeypatch, (tmp_path / "c").mkdir)
+    assert write(tmp_path / "c") == 2
+    assert "expected a directory that does not exist" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path, capsys, monkeypatch):
+    at_lock(monkeypatch, lambda: next(tmp_path.glob(".c.*")).unlink())
+    codes = []
+    at_fill(monkeypatch, 3, lambda: codes.append(write(tmp_path / "c")))
+    assert write(tmp_path / "c") == 0
+    assert codes == [2]
+    assert "another run is writing" in capsys.readouterr().err
+
+
+def test_without_locks_the_name_is_held_by_the_file(tmp_path, capsys, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    codes = []
+    at_fill(monkeypatch, 3, lambda: codes.append(write(tmp_path / "c")))
+    assert write(tmp_path / "c") == 0
+    assert codes == [2]
+    assert "this file system has no locks" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_equal_process_ids_are_no_obstacle(tmp_path, monkeypatch, whole):
+    """Two containers on one file system: a dead run's partial folder does not stand in the way of another name's."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    (tmp_path / f"c.partial-{os.getpid()}").mkdir()
+    assert write(tmp_path / "c") == 0
+    assert read(tmp_path / "c") == whole
+
+
+def test_folders_above_are_made_and_not_left(tmp_path, monkeypatch, whole):
+    assert write(tmp_path / "a" / "b" / "c") == 0
+    assert read(tmp_path / "a" / "b" / "c") == whole
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    assert write(tmp_path / "d" / "e" / "f") == 2
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_disk_without_room_is_told_before_a_byte(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=FILES * 4096 - 1))
+    assert write(tmp_path / "c") == 2
+    assert "--out: 0.0614 MB are needed, and 0.0614 MB are free in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=FILES * 4096))
+    assert write(tmp_path / "c") == 0
+
+
+def test_a_disk_that_becomes_full_ends_in_a_line(tmp_path, capsys, monkeypatch):
+    """Of the size that the system allows a file only a part: taking the space fails, as on a full disk."""
+    assert write(tmp_path / "compiled") == 0
+    shutil.rmtree(tmp_path / "compiled")
+    capsys.readouterr()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        code = cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 2
+    assert capsys.readouterr().err.endswith("/c: File too large; what was written is removed\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_space_is_taken_before_it_is_filled(tmp_path, monkeypatch):
+    """A file with holes on a full disk ends the process by SIGBUS."""
+    seen = []
+
+    def no_holes():
+        (partial,) = tmp_path.glob("c.partial-*")
+        seen.extend(path.stat().st_blocks * 512 >= path.stat().st_size for path in partial.iterdir())
+
+    at_fill(monkeypatch, FILES - 1, no_holes)
+    assert cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c")]) == 0
+    assert len(seen) == FILES
+    assert all(seen)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_what_can_be_resumed_and_names_it(tmp_path, capsys, monkeypatch, number):
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    partial = interrupt(monkeypatch, tmp_path / "c", 6, number)
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+    said = f"fastinit init: {how}: 5 of {FILES} files are in {partial}: --resume goes on with them\n"
+    assert capsys.readouterr().err == said
+    assert list(tmp_path.iterdir()) == [partial]
+    assert {each: signal.getsignal(each) for each in handlers} == handlers
+    assert cli.main(["verify", str(partial)]) == 2
+
+
+def test_a_signal_before_the_first_file_leaves_nothing(tmp_path, capsys, monkeypatch):
+    assert interrupt(monkeypatch, tmp_path / "c", 1) is None
+    assert capsys.readouterr().err == "fastinit init: stopped by SIGTERM: what was written is removed\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_on_the_way_leaves_nothing(tmp_path, monkeypatch):
+    def fail():
+        raise RuntimeError("no beads")
+
+    at_fill(monkeypatch, 6, fail)
+    with pytest.raises(RuntimeError, match="no beads"):
+        write(tmp_path / "c")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_partial_checkpoint_is_named_by_the_next_run(tmp_path, capsys, monkeypatch):
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+    before = read(partial)
+    capsys.readouterr()
+    assert write(tmp_path / "c") == 2
+    assert f"a partial checkpoint lies in {partial}: --resume goes on with it" in capsys.readouterr().err
+    assert read(partial) == before
+    assert write(tmp_path / "other") == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, FILES])
+def test_resumed_is_written_at_once(tmp_path, capsys, monkeypatch, whole, count):
+    interrupt(monkeypatch, tmp_path / "c", count)
+    assert write(tmp_path / "c", "--resume") == 0
+    assert f"{count - 1} of {FILES} files were there, and proved to be right" in capsys.readouterr().out
+    assert read(tmp_path / "c") == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "whole"]
+
+
+def test_a_run_killed_before_its_first_file_is_resumed(tmp_path, monkeypatch, whole):
+    partial = interrupt(monkeypatch, tmp_path / "c", 2)
+    for path in partial.glob("*.safetensors"):
+        path.unlink()
+    os.truncate(partial / f"{INDEX}.partial", 10)
+    assert write(tmp_path / "c", "--resume") == 0
+    assert read(tmp_path / "c") == whole
+
+
+def test_a_run_killed_before_its_last_step_is_resumed(tmp_path, monkeypatch, whole):
+    """All files have their names, and only the folder has not."""
+    with monkeypatch.context() as patch:
+        patch.setattr("fastinit.cli.place.publish", lambda partial, final: os.kill(os.getpid(), signal.SIGTERM))
+        assert write(tmp_path / "c") == 143
+    (partial,) = tmp_path.glob("c.partial-*")
+    assert read(partial) == whole
+    assert write(tmp_path / "c", "--resume") == 0
+    assert read(tmp_path / "c") == whole
+
+
+def test_resuming_does_not_write_the_index_again(tmp_path, monkeypatch):
+    """A kill in that moment would leave files that nobody can tell the recipe of."""
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+    before = (partial / f"{INDEX}.partial").stat()
+    assert write(tmp_path / "c", "--resume") == 0
+    after = (tmp_path / "c" / INDEX).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_resume_without_a_partial_starts_anew(tmp_path, whole):
+    assert write(tmp_path / "c", "--resume") == 0
+    assert read(tmp_path / "c") == whole
+
+
+def flip(path):
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def blank(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def link(path):
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def other_recipe(path):
+    header, data = checkpoints.split(path.read_bytes())
+    header["__metadata__"]["seed"] = "8"
+    path.write_bytes(checkpoints.joined(header, data))
+
+
+@pytest.mark.parametrize("damage", [flip, cut, blank, link, fifo, other_recipe, os.unlink])
+def test_resume_trusts_nothing_that_it_does_not_prove(tmp_path, capsys, monkeypatch, whole, damage):
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+    damage(next(iter(partial.glob("model-00002-*"))))
+    assert write(tmp_path / "c", "--resume") == 0
+    assert f"4 of {FILES} files were there" in capsys.readouterr().out
+    assert read(tmp_path / "c") == whole
+    assert not any(path.is_symlink() for path in (tmp_path / "c").iterdir())
+
+
+def test_another_recipe_is_not_gone_on_with(tmp_path, capsys, monkeypatch):
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+    before = read(partial)
+    for option, said in (
+        (("--seed", "8"), "seed 7"),
+        (("--std", "0.5"), "std 0.02"),
+        (("--dtype", "fp32"), "dtype bfloat16"),
+    ):
+        assert write(tmp_path / "c", "--resume", *option) == 2
+        assert f"--resume: {partial} is of another recipe: {said}" in capsys.readouterr().err
+    (partial / "mine").touch()
+    assert write(tmp_path / "c", "--resume") == 2
+    assert "holds what is no part of it: mine" in capsys.readouterr().err
+    (partial / "mine").unlink()
+    assert read(partial) == before
+
+
+def test_a_full_disk_does_not_take_what_another_run_wrote(tmp_path, capsys, monkeypatch, whole):
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        assert write(tmp_path / "c", "--resume") == 2
+    said = f"No space left on device; 5 of {FILES} files are in {partial}: --resume goes on with them\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert write(tmp_path / "c", "--resume") == 0
+    assert read(tmp_path / "c") == whole
+
+
+def test_resume_asks_for_the_space_that_is_missing(tmp_path, capsys, monkeypatch):
+    interrupt(monkeypatch, tmp_path / "c", 6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=(FILES - 5) * 4096))
+    assert write(tmp_path / "c", "--resume") == 0
+
+
+def test_a_name_taken_at_the_end_loses_nothing(tmp_path, capsys, monkeypatch, whole):
+    at_fill(monkeypatch, FILES - 1, lambda: make_full_folder(tmp_path / "c"))
+    assert write(tmp_path / "c") == 2
+    assert f"{FILES} of {FILES} files are in" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "c")
+    assert write(tmp_path / "c", "--resume") == 0
+    assert read(tmp_path / "c") == whole
+
+
+@pytest.mark.parametrize("stopped_at", [None, 6])
+def test_what_has_the_name_is_on_the_disk(tmp_path, monkeypatch, stopped_at):
+    """Files and their folder are waited for before the folder gets its name, and the name after it."""
+    if stopped_at:
+        interrupt(monkeypatch, tmp_path / "c", stopped_at)
+    events, sync, rename = [], os.fsync, os.rename
+
+    def syncing(descriptor):
+        events.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def renaming(old, new, **options):
+        events.append((str(old), str(new)))
+        rename(old, new, **options)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "rename", renaming)
+    assert write(tmp_path / "c", "--resume") == 0
+    (last,) = (k for k, event in enumerate(events) if event[1] == str(tmp_path / "c"))
+    partial = events[last][0]
+    files = {f"{partial}/{name}" for name in read(tmp_path / "c")} - {f"{partial}/{INDEX}"}
+    assert files | {partial} <= {event for event in events[:last] if isinstance(event, str)}
+    index = events.index((f"{partial}/{INDEX}.partial", f"{partial}/{INDEX}"))
+    assert f"{partial}/{INDEX}.partial" in events[:index]
+    assert index < last - 1 == events.index(partial)
+    assert events[last + 1 :] == [str(tmp_path)]
+
+
+SLOW = """
+import sys, threading
+import checkpoints, pytest
+from fastinit.cli import init
+checkpoints.with_micro(pytest.MonkeyPatch())
+fill, calls = init.fill_planned, []
+def filling(*arguments):
+    calls.append(arguments)
+    if len(calls) == 6:
+        print("here", flush=True)
+        threading.Event().wait()
+    fill(*arguments)
+init.fill_planned = filling
+sys.exit(checkpoints.write(sys.argv[1]))
+"""
+
+
+def test_a_kill_leaves_the_name_free_and_what_can_be_resumed(tmp_path, capsys, whole):
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "c")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.kill()
+    assert not os.path.lexists(tmp_path / "c")
+    (partial,) = tmp_path.glob("c.partial-*")
+    assert cli.main(["verify", str(partial)]) == 2
+    assert write(tmp_path / "c", "--resume") == 0
+    assert f"5 of {FILES} files were there" in capsys.readouterr().out
+    assert read(tmp_path / "c") == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "whole"]
