@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fastinit import Key, LocalShard, reference
-from fastinit.distributions import Distribution
 from fastinit.fill import Fill
+from fastinit.law.distributions import Distribution
 
 # Elements that the reference can check in no time; of a larger tensor, its first and its last ones are checked.
 PART = 2**16

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from fastinit.geometry import LocalShard
+from fastinit.shard.geometry import LocalShard
 
 COLUMNS = 4096
 EXPERTS = 4

@@ -14,8 +14,8 @@ from scipy.stats import norm, truncnorm, uniform
 from bench import tables
 from bench.providers import ERFINV, GRAPH, KEY, MAIN, OURS, ROOF, TORCH
 from bench.sass import CLASSES
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.init import fill_
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 
 INK, QUIET, GRID = "#1f2328", "#656d76", "#e4e8ec"
 # Okabe and Ito's colours, which colour-blind readers tell apart.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import fastinit
 from fastinit import Key, LocalShard
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 
 KEY = Key.of("bench.weight", 0)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -9,18 +9,18 @@ mesh, pipeline split and order, in one pass, without a temporary and without com
 import importlib
 from typing import Any
 
-from fastinit.geometry import LocalShard
 from fastinit.init import normal_, trunc_normal_, uniform_
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION, __version__
 
 # Imported when they are first asked for, so that `import fastinit` stays light.
 _LAZY = {
-    "InitMethod": "fastinit.methods",
-    "init_linear": "fastinit.methods",
-    "init_model_": "fastinit.model",
-    "verify_model_": "fastinit.model",
-    "check_in_sync": "fastinit.sync",
+    "InitMethod": "fastinit.model.methods",
+    "init_linear": "fastinit.model.methods",
+    "init_model_": "fastinit.model.fill",
+    "verify_model_": "fastinit.model.fill",
+    "check_in_sync": "fastinit.shard.sync",
     "foreach_fill_": "fastinit.foreach",
     "reference": "fastinit.backends.reference",
 }

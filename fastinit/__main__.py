@@ -16,7 +16,7 @@ from fastinit.cli.process import drop_output, ended_alone, run_and_end
 from fastinit.cli.rules import METHODS
 from fastinit.cli.signals import stoppable
 from fastinit.cli.text import shown
-from fastinit.presets import presets
+from fastinit.model.presets import presets
 from fastinit.version import STREAM_VERSION, __version__
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastinit.distributions import Distribution
-from fastinit.geometry import LocalShard, Shape, coordinates
-from fastinit.lowered import Lowered
-from fastinit.lowering import lower
+from fastinit.law.distributions import Distribution
+from fastinit.law.lowered import Lowered
+from fastinit.law.lowering import lower
+from fastinit.shard.geometry import LocalShard, Shape, coordinates
 from fastinit.stream import Key
 
 

@@ -10,16 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastinit import dtensor, op
+from fastinit import op
 from fastinit.backends import backend_for
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.fill import Fills, Place
-from fastinit.geometry import LocalShard, Shape, row_major_strides
 from fastinit.init import boxes_of, fill_
-from fastinit.lowering import lower
-from fastinit.memory import Strided, shared
-from fastinit.placements import Box
-from fastinit.storage import check_memory, check_tensor, leaves_it_to_operators
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.lowering import lower
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
+from fastinit.shard.memory import Strided, shared
+from fastinit.shard.placements import Box
+from fastinit.shard.storage import check_memory, check_tensor, leaves_it_to_operators
 from fastinit.stream import Key
 
 _LAWS = (TruncatedNormal, Normal, Uniform)
@@ -41,7 +42,7 @@ def foreach_fill_(
     Args:
         tensors: as :func:`fastinit.trunc_normal_` takes them, of any dtypes, shapes, strides and devices, mixed. Meta tensors
             are left untouched.
-        laws: of fastinit.distributions; one for all, or one a tensor.
+        laws: of fastinit.law.distributions; one for all, or one a tensor.
         keys: one a tensor; equal keys give equal values.
         shards: one a tensor, where a plain tensor lies in a larger logical tensor; None for one that is the whole.
 

@@ -5,12 +5,13 @@ import warnings
 import torch
 from torch import Generator, Tensor
 
-from fastinit import dtensor, op
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit import op
 from fastinit.generator import default_generator, draw_key
-from fastinit.geometry import LocalShard, overlaps
-from fastinit.lowering import lower
-from fastinit.storage import check_memory, check_tensor, is_fake, is_traced
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.lowering import lower
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard, overlaps
+from fastinit.shard.storage import check_memory, check_tensor, is_fake, is_traced
 from fastinit.stream import Key
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from fastinit.backends import backend_for
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
 _LAWS = {law.__name__: law for law in (TruncatedNormal, Normal, Uniform)}
@@ -67,3 +67,8 @@ def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None
         tuple(map(_signed, shard.global_shape)),
         tuple(map(_signed, shard.global_offset)),
     )
+
+
+def check_device(device: torch.device) -> None:
+    """Raise ``NotImplementedError`` for a device that no backend serves."""
+    backend_for(device.type)

@@ -6,7 +6,7 @@ import triton.language as tl
 
 
 class Law(NamedTuple):
-    """The numbers of fastinit.lowered.Lowered, and what they are compiled for.
+    """The numbers of fastinit.law.lowered.Lowered, and what they are compiled for.
 
     A kernel takes them in parts, as an integer in a tuple would make a kernel of its own for some values, and puts them
     together where it passes them on: a constexpr in a tuple that is assigned to a name becomes a number of the run.

@@ -1,4 +1,4 @@
-"""Word -> value: the quantile function of a law, as a fixed sequence of IEEE fp32 operations (fastinit/lowering.py).
+"""Word -> value: the quantile function of a law, as a fixed sequence of IEEE fp32 operations (fastinit/law/lowering.py).
 
 The result is fp32, before the bounds. Coefficients come lowest power first.
 """
@@ -6,7 +6,7 @@ The result is fp32, before the bounds. Coefficients come lowest power first.
 import triton
 import triton.language as tl
 
-# The regimes, in the order of fastinit.lowering.Regime.
+# The regimes, in the order of fastinit.law.lowered.Regime.
 CONSTANT = tl.constexpr(0)
 UNIFORM = tl.constexpr(1)
 CENTRAL = tl.constexpr(2)
@@ -14,9 +14,9 @@ WIDE = tl.constexpr(3)
 SKEW = tl.constexpr(4)
 FAR = tl.constexpr(5)
 NARROW = tl.constexpr(6)
-# The step of WIDE's polynomial that multiplies by y: fastinit.quantile_table.WIDE_Y_STEP.
+# The step of WIDE's polynomial that multiplies by y: fastinit.law.quantile_table.WIDE_Y_STEP.
 WIDE_Y_STEP = tl.constexpr(5)
-# The bits of fastinit.lowering.Clamp.
+# The bits of fastinit.law.lowered.Clamp.
 BELOW = tl.constexpr(1)
 ABOVE = tl.constexpr(2)
 FLOOR = tl.constexpr(4)

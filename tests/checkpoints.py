@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastinit import __main__ as cli
-from fastinit.presets import preset, presets
+from fastinit.model.presets import preset, presets
 
 INDEX = "model.safetensors.index.json"
 MICRO = replace(

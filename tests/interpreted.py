@@ -5,10 +5,10 @@ import triton
 import triton.language as tl
 
 from fastinit.backends import triton as backend
-from fastinit.distributions import Distribution
 from fastinit.kernels.law import Law
 from fastinit.kernels.philox import philox_test_entry
 from fastinit.kernels.quantile import bounded_value_of, round_to
+from fastinit.law.distributions import Distribution
 
 assert backend.INTERPRETED
 fill_ = backend.fill_

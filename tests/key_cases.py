@@ -11,7 +11,7 @@ from torch.distributed.tensor.debug import CommDebugMode
 
 import fastinit
 from fastinit import Key, LocalShard
-from fastinit.dtensor import local_fills
+from fastinit.shard.dtensor import local_fills
 
 
 def copies_are_refused() -> None:

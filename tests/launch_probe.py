@@ -14,7 +14,7 @@ from triton.runtime import driver
 import fastinit
 from fastinit import Key, LocalShard, foreach, foreach_fill_, op
 from fastinit.backends import triton as backend
-from fastinit.distributions import TruncatedNormal
+from fastinit.law.distributions import TruncatedNormal
 
 
 def kernels() -> int:

@@ -10,7 +10,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.placement_types import _StridedShard
 
 from fastinit import Key
-from fastinit.dtensor import local_fills
+from fastinit.shard.dtensor import local_fills
 
 
 def fill_silently(parameters: dict[str, Tensor]) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.geometry import LocalShard
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

@@ -17,10 +17,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import fastinit
 from fastinit import Key, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
 from fastinit.backends import numba, reference
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.methods import fill_law_
-from fastinit.roles import Role
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model.methods import fill_law_
+from fastinit.model.roles import Role
 
 BACKENDS = {"triton": interpreted, "numba": numba, "reference": reference}
 FILLS = (fastinit.trunc_normal_, fastinit.normal_, fastinit.uniform_)

@@ -119,7 +119,7 @@ def test_nothing_is_measured_when_a_fill_is_wrong(results, monkeypatch):
     def wrong(tensor, *arguments, key, shard):
         fastinit.trunc_normal_(tensor, *arguments, key=Key(key.seed + 1, key.stream), shard=shard)
 
-    monkeypatch.setitem(providers._PUBLIC, fastinit.distributions.TruncatedNormal, wrong)
+    monkeypatch.setitem(providers._PUBLIC, fastinit.law.distributions.TruncatedNormal, wrong)
     arguments = SimpleNamespace(device=CPU, dtypes=["float32"], budget=0.0, largest=1024, dry=False)
     with pytest.raises(SystemExit, match="differs from the reference"):
         micro.run(arguments)

@@ -15,7 +15,7 @@ import fastinit
 from fastinit import __main__ as cli
 from fastinit.cli.digest import tensor_digest
 from fastinit.cli.init import fill_planned, planned_parameters
-from fastinit.presets import preset
+from fastinit.model.presets import preset
 
 
 @pytest.fixture(scope="module")

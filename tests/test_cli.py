@@ -17,7 +17,7 @@ from fastinit.cli.errors import UsageError
 from fastinit.cli.rules import rule_for
 from fastinit.fill import Fill
 from fastinit.init import fill_
-from fastinit.presets import preset
+from fastinit.model.presets import preset
 from fastinit.stream import Key
 
 TINY = ["init", "tiny-moe", "--device", "cpu"]

@@ -16,8 +16,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import fastinit
 from fastinit import Key, LocalShard
-from fastinit.dtensor import is_dtensor, local_fills
-from fastinit.sync import check_in_sync
+from fastinit.shard.dtensor import is_dtensor, local_fills
+from fastinit.shard.sync import check_in_sync
 
 HOST_TIME_BUDGET = 60e-6  # seconds a parameter, when warm
 KEY = Key.of("w", 1)

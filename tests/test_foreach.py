@@ -23,8 +23,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 import fastinit
 from fastinit import Key, LocalShard, foreach, foreach_fill_
 from fastinit.backends import numba, reference, triton_table
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.fill import Fill
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 
 BACKENDS = {"triton": interpreted, "numba": numba, "reference": reference}
 LAW = LAWS["3sigma"]

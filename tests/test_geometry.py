@@ -14,8 +14,8 @@ from torch.distributed.tensor._dtensor_spec import DTensorSpec
 from torch.distributed.tensor.placement_types import _StridedShard
 from worlds import World, place, times_covered, worlds
 
-from fastinit.geometry import LocalShard, is_one_run, overlaps, row_major_strides
-from fastinit.placements import Split, layouts, split_order
+from fastinit.shard.geometry import LocalShard, is_one_run, overlaps, row_major_strides
+from fastinit.shard.placements import Split, layouts, split_order
 
 BANK = (256, 7168, 4096)  # 7.5e9 elements
 assert prod(BANK) > 2**32

@@ -9,10 +9,10 @@ import pytest
 import fastinit
 from fastinit import op
 from fastinit.backends import reference
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.lowered import Regime
-from fastinit.lowering import lower
-from fastinit.storage import DTYPES
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.lowered import Regime
+from fastinit.law.lowering import lower
+from fastinit.shard.storage import DTYPES
 
 GOLDENS = json.loads(goldens.FILE.read_text())
 LAWS = {"trunc_normal_": TruncatedNormal, "normal_": Normal, "uniform_": Uniform}

@@ -10,8 +10,8 @@ import fastinit
 from fastinit import Key, LocalShard, foreach, foreach_fill_, reference
 from fastinit.backends import numba
 from fastinit.fill import Fill
-from fastinit.geometry import row_major_strides
-from fastinit.lowering import lower
+from fastinit.law.lowering import lower
+from fastinit.shard.geometry import row_major_strides
 
 KEY = Key(2**63 + 5, 2**64 - 7)
 LAW = LAWS["uniform"]

@@ -14,9 +14,9 @@ from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shard
 
 from fastinit import reference
 from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
-from fastinit.lowered import Regime
-from fastinit.lowering import lower
+from fastinit.law.lowered import Regime
+from fastinit.law.lowering import lower
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
 KEY = Key(2**63 + 5, 2**64 - 7)

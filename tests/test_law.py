@@ -11,7 +11,7 @@ from strategies import DTYPES
 
 import fastinit
 from fastinit import Key
-from fastinit.distributions import TruncatedNormal, Uniform
+from fastinit.law.distributions import TruncatedNormal, Uniform
 
 WORDS = 2**18
 SAMPLES = 2**20

@@ -12,9 +12,9 @@ from laws import assert_same_bits
 from strategies import DTYPES, LAWS
 
 from fastinit import reference
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.lowered import Clamp, Regime
-from fastinit.lowering import lower
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.lowered import Clamp, Regime
+from fastinit.law.lowering import lower
 
 # The words at both ends of the law and around its middle, where levels begin, end and change sign; and some between.
 NEAR = 700

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fastinit.memory import Strided, shared
+from fastinit.shard.memory import Strided, shared
 
 
 def found(tensors: list[Tensor]) -> tuple[int, int] | None:

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 import fastinit
-from fastinit import methods
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.methods import InitMethod, fill_law_, init_linear
-from fastinit.roles import Role, fan_in, matches, named_by
-from fastinit.rules import METHODS, Sizes, law_of
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model import methods
+from fastinit.model.methods import InitMethod, fill_law_, init_linear
+from fastinit.model.roles import Role, fan_in, matches, named_by
+from fastinit.model.rules import METHODS, Sizes, law_of
 
 # 64 wide: 1/8. 8 blocks: sqrt(2 * 8) = 4. Block 1: sqrt(2 * (1 + 1)) = 2. 256 inputs: 1/16.
 SIZES = Sizes(std=0.02, d_model=64, num_blocks=8, block=1, fan_in=256, embed_scale=4.0)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import fastinit
-from fastinit import Key, LocalShard, init_model_, model, verify_model_
-from fastinit.distributions import Normal
-from fastinit.laws import Constant
-from fastinit.roles import Named, Role
-from fastinit.rules import truncated
+from fastinit import Key, LocalShard, init_model_, verify_model_
+from fastinit.law.distributions import Normal
+from fastinit.law.transformed import Constant
+from fastinit.model import fill as model
+from fastinit.model.roles import Named, Role
+from fastinit.model.rules import truncated
 
 DIM, HIDDEN, EXPERTS, BLOCKS = 16, 24, 4, 4
 

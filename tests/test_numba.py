@@ -15,7 +15,7 @@ from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shard
 
 from fastinit.backends import numba, reference
 from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
 KEY = Key(2**63 + 5, 2**64 - 7)
@@ -89,9 +89,9 @@ import os, sys, torch
 torch.set_num_threads(3)
 from fastinit.backends import numba
 from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
-from fastinit.distributions import Normal
+from fastinit.law.distributions import Normal
 fill = Fill(Normal(), Key(1, 2), LocalShard.whole((2**18,)))
 numba.fill_(before := torch.empty(2**18), fill)
 child = os.fork()

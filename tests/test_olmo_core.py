@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 import fastinit
 from fastinit import Key, LocalShard, init_model_
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.integrations.olmo_core import patched
 from fastinit.integrations.olmo_core_internals import Internals
 from fastinit.integrations.session import Session
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.roles import Role
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model.roles import Role
 
 METHODS = tuple(fastinit.InitMethod)
 RULED = [name for name in olmo_models.MODELS if name not in ("nemotron", "kimi")]  # those whose rules fastinit has too

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from fastinit.cli.rules import METHODS, rule_for
-from fastinit.distributions import Normal, TruncatedNormal
-from fastinit.presets import Kind, ParameterSpec, preset, presets
+from fastinit.law.distributions import Normal, TruncatedNormal
+from fastinit.model.presets import Kind, ParameterSpec, preset, presets
 from fastinit.stream import Key
 
 PUBLISHED = ("olmoe-1b-7b", "mixtral-8x7b", "qwen3-30b-a3b")

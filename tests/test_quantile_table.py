@@ -2,7 +2,7 @@
 
 import fit_quantile
 
-from fastinit import quantile_table
+from fastinit.law import quantile_table
 
 
 def test_table_is_what_the_fit_writes():

@@ -21,7 +21,7 @@ import fastinit
 from fastinit import Key
 from fastinit.backends import numba, reference, threads
 from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
+from fastinit.shard.geometry import LocalShard
 
 MAIN = threading.main_thread()
 LONG = bytes(2**23)  # to hash it takes some milliseconds, and frees the GIL

@@ -10,10 +10,10 @@ from torch import nn
 
 import fastinit
 from fastinit import init_model_, verify_model_
-from fastinit.distributions import Normal
-from fastinit.laws import Constant
-from fastinit.roles import HUGGING_FACE, HUGGING_FACE_MODELS, Role
-from fastinit.rules import truncated
+from fastinit.law.distributions import Normal
+from fastinit.law.transformed import Constant
+from fastinit.model.roles import HUGGING_FACE, HUGGING_FACE_MODELS, Role
+from fastinit.model.rules import truncated
 
 HIDDEN, EXPERT, BLOCKS = 32, 24, 2
 SIZES: dict[str, Any] = dict(

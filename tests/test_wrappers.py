@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from fastinit import InitMethod, init_model_, verify_model_
-from fastinit.dtensor import is_dtensor, local_fills
-from fastinit.roles import TORCHTITAN, Named, Role
-from fastinit.rules import truncated
+from fastinit.model.roles import TORCHTITAN, Named, Role
+from fastinit.model.rules import truncated
+from fastinit.shard.dtensor import is_dtensor, local_fills
 from fastinit.stream import canonical_name
 
 Wrap = Callable[[nn.Module], nn.Module]

@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 from hypothesis import strategies as st
 
-from fastinit.placements import Box, Layout, Split, layouts
+from fastinit.shard.placements import Box, Layout, Split, layouts
 
 Shape = tuple[int, ...]
 

@@ -1,4 +1,4 @@
-"""Fit the polynomials of the quantile function and write fastinit/quantile_table.py.
+"""Fit the polynomials of the quantile function and write fastinit/law/quantile_table.py.
 
     python tools/fit_quantile.py            # write the table
     python tools/fit_quantile.py --check    # exit 1 if the table on disk differs from a new fit
@@ -16,7 +16,7 @@ from pathlib import Path
 import mpmath as mp
 import numpy as np
 
-TABLE = Path(__file__).parents[1] / "fastinit" / "quantile_table.py"
+TABLE = Path(__file__).parents[1] / "fastinit" / "law" / "quantile_table.py"
 GRID = 1500
 mp.mp.dps = 40
 

@@ -26,8 +26,8 @@ from numba import njit
 
 from fastinit.backends.numba import _law as compiled_law
 from fastinit.backends.numba_loops import value_of
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
-from fastinit.lowering import lower
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.lowering import lower
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 WITHIN_3_SIGMA, ELSEWHERE = 1e-6, 3e-6  # the budgets

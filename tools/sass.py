@@ -27,12 +27,12 @@ from triton.compiler import ASTSource
 
 from fastinit.backends import triton as backend
 from fastinit.backends.triton_table import UNITS, is_light, vector_of
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
-from fastinit.geometry import LocalShard
 from fastinit.kernels.linear import fill_rows
 from fastinit.kernels.table import fill_table
-from fastinit.lowered import Clamp
-from fastinit.lowering import lower
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.lowered import Clamp
+from fastinit.law.lowering import lower
+from fastinit.shard.geometry import LocalShard
 
 LAWS: dict[str, Distribution] = {
     "3sigma": TruncatedNormal(0.0, 0.02, -0.06, 0.06),

@@ -12,12 +12,12 @@ from torch import Tensor
 from fastinit.backends import numba_loops as loops
 from fastinit.backends.numba_fill import ROW, TILE_GROUPS, fill_table
 from fastinit.backends.threads import run
-from fastinit.distributions import Distribution
 from fastinit.fill import Fill, Fills
-from fastinit.geometry import Shape, row_major_strides
-from fastinit.layout import Axis, merge_axes
-from fastinit.lowered import Clamp, Lowered, Regime
-from fastinit.lowering import lower
+from fastinit.law.distributions import Distribution
+from fastinit.law.lowered import Clamp, Lowered, Regime
+from fastinit.law.lowering import lower
+from fastinit.shard.axes import Axis, merge_axes
+from fastinit.shard.geometry import Shape, row_major_strides
 
 WIDTH = TILE_GROUPS * 4
 TRANSPOSED_ROWS = 16  # of a tile, where memory runs along the rows: 64 bytes of fp32

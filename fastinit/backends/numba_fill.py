@@ -7,9 +7,9 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic
 
-from fastinit import quantile_table
 from fastinit.backends import numba_loops
 from fastinit.backends.numba_loops import rounded, value_of
+from fastinit.law import quantile_table
 
 # One box: where its first element lies, and its loops (experts, rows, columns) with their steps in elements.
 ROW = np.dtype(

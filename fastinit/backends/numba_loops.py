@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from fastinit.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
+from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
 
 f32 = np.float32
 Coefficients = tuple[np.float32, ...]

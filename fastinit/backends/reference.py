@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from fastinit.fill import Fill, Fills
-from fastinit.geometry import LocalShard, is_one_run, row_major_strides
-from fastinit.lowered import Lowered, Regime
-from fastinit.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
-from fastinit.storage import writing
+from fastinit.law.lowered import Lowered, Regime
+from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
+from fastinit.shard.geometry import LocalShard, is_one_run, row_major_strides
+from fastinit.shard.storage import writing
 from fastinit.stream import Key
 
 CHUNK = 2**16  # elements; large enough to amortise an op's fixed cost, small enough for the cache

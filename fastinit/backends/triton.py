@@ -14,17 +14,17 @@ import triton.language as tl
 from torch import Tensor
 
 from fastinit.backends.triton_table import TableLaunch, is_light, launches_of, numbers_of, vector_of
-from fastinit.distributions import Distribution
 from fastinit.fill import Fill, Fills
-from fastinit.geometry import LocalShard, row_major_strides
 from fastinit.kernels.expert import fill_box
 from fastinit.kernels.linear import fill_rows
 from fastinit.kernels.table import fill_table
-from fastinit.layout import Axis, merge_axes
-from fastinit.lowered import Clamp, Regime
-from fastinit.lowering import lower
-from fastinit.quantile_table import LOG_BUMP, LOG_RATIO
-from fastinit.reach import floor
+from fastinit.law.distributions import Distribution
+from fastinit.law.lowered import Clamp, Regime
+from fastinit.law.lowering import lower
+from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO
+from fastinit.law.reach import floor
+from fastinit.shard.axes import Axis, merge_axes
+from fastinit.shard.geometry import LocalShard, row_major_strides
 from fastinit.stream import Key
 
 INTERPRETED = not isinstance(fill_rows, triton.JITFunction)

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from fastinit.distributions import Distribution
 from fastinit.fill import Fills
-from fastinit.formats import FORMATS
-from fastinit.geometry import Shape, row_major_strides
 from fastinit.kernels.table import ROW_FIELDS
-from fastinit.layout import Axis, merge_axes
-from fastinit.lowered import Clamp, Lowered, Regime
-from fastinit.lowering import lower
+from fastinit.law.distributions import Distribution
+from fastinit.law.formats import FORMATS
+from fastinit.law.lowered import Clamp, Lowered, Regime
+from fastinit.law.lowering import lower
+from fastinit.shard.axes import Axis, merge_axes
+from fastinit.shard.geometry import Shape, row_major_strides
 
 PROGRAMS = 4096  # as for one tensor: enough for every multiprocessor
 BLOCKS = 8  # of a program at most

@@ -23,7 +23,7 @@ from fastinit.cli.memory import size_text
 from fastinit.cli.proof import file_problems
 from fastinit.cli.shard_file import header_bytes, write_file
 from fastinit.cli.text import shown
-from fastinit.geometry import Shape
+from fastinit.shard.geometry import Shape
 
 UNFINISHED = f"{INDEX}.partial"  # the index, until all files are there
 _BLOCK = 4096  # bytes; what a file takes on a disk is a multiple of it

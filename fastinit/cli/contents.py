@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastinit.cli.index import Index
-from fastinit.geometry import LocalShard, Shape
+from fastinit.shard.geometry import LocalShard, Shape
 
 Fill = Callable[[str, Tensor, LocalShard | None], object]  # of the part of the tensor called so, or of all of it
 

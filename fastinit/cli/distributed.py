@@ -18,7 +18,7 @@ from fastinit.cli.errors import UsageError
 from fastinit.cli.memory import choose_layers, free_bytes, size_text
 from fastinit.cli.report import FASTINIT, kinds_table, totals
 from fastinit.cli.stopwatch import Stopwatch
-from fastinit.presets import Kind, ParameterSpec, Preset, preset
+from fastinit.model.presets import Kind, ParameterSpec, Preset, preset
 
 Fill = Callable[[Tensor, Any], object]
 

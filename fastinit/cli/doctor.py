@@ -13,9 +13,9 @@ from torch import Tensor
 
 from fastinit import backends
 from fastinit.backends import reference
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.fill import Fill
-from fastinit.geometry import LocalShard
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION, __version__
 

@@ -20,11 +20,11 @@ from fastinit.cli.memory import choose_layers, free_bytes, size_text
 from fastinit.cli.report import FASTINIT, TORCH, kinds_table, totals
 from fastinit.cli.rules import rule_for
 from fastinit.cli.stopwatch import Stopwatch
-from fastinit.distributions import Distribution, Normal, TruncatedNormal
-from fastinit.geometry import LocalShard
 from fastinit.init import fill_
-from fastinit.lowering import lower
-from fastinit.presets import ParameterSpec, Preset, preset
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal
+from fastinit.law.lowering import lower
+from fastinit.model.presets import ParameterSpec, Preset, preset
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fastinit.cli.errors import UsageError
-from fastinit.presets import Preset
+from fastinit.model.presets import Preset
 
 # The rest is for what a fill is compared with: torch's takes three to four times the largest tensor.
 SHARE = 0.6

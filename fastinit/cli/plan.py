@@ -9,10 +9,10 @@ from torch import nn
 from fastinit.cli.errors import UsageError
 from fastinit.cli.init import asked_plan
 from fastinit.cli.text import table
-from fastinit.laws import Law
-from fastinit.plan import Scheme, plan_of
-from fastinit.presets import preset
-from fastinit.report import law_text, shape_text
+from fastinit.law.transformed import Law
+from fastinit.model.plan import Scheme, plan_of
+from fastinit.model.presets import preset
+from fastinit.model.report import law_text, shape_text
 
 _HEADER = ("parameter", "role", "law", "shape")
 

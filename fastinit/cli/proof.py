@@ -13,7 +13,7 @@ from fastinit.cli.files import open_regular, problem_text
 from fastinit.cli.index import INDEX
 from fastinit.cli.shard_file import FORMAT_NAMES, Header, read_header
 from fastinit.cli.text import shown
-from fastinit.geometry import LocalShard, Shape
+from fastinit.shard.geometry import LocalShard, Shape
 
 _CHUNK = 2**26  # elements that are regenerated at a time
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

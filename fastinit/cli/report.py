@@ -6,8 +6,8 @@ from math import inf
 
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.cli.text import table
-from fastinit.distributions import Distribution, TruncatedNormal
-from fastinit.presets import Kind, ParameterSpec
+from fastinit.law.distributions import Distribution, TruncatedNormal
+from fastinit.model.presets import Kind, ParameterSpec
 
 FASTINIT, TORCH = "fastinit", "torch"
 Filled = Sequence[tuple[ParameterSpec, Distribution | None]]

@@ -1,10 +1,10 @@
 """From a parameter of a preset to the law it is filled with."""
 
-from fastinit.distributions import Distribution
-from fastinit.laws import Constant
-from fastinit.presets import ParameterSpec, Preset
-from fastinit.roles import Role
-from fastinit.rules import METHODS, Sizes, law_of
+from fastinit.law.distributions import Distribution
+from fastinit.law.transformed import Constant
+from fastinit.model.presets import ParameterSpec, Preset
+from fastinit.model.roles import Role
+from fastinit.model.rules import METHODS, Sizes, law_of
 
 __all__ = ["METHODS", "rule_for"]
 

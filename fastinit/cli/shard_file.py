@@ -15,7 +15,7 @@ import torch
 
 from fastinit.cli.contents import Contents
 from fastinit.cli.files import JSON_LIMIT, parse_json
-from fastinit.geometry import Shape
+from fastinit.shard.geometry import Shape
 
 FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
 _ALIGNMENT = 64  # bytes; of the data in the file

@@ -13,7 +13,7 @@ from fastinit.cli.index import INDEX, read_index
 from fastinit.cli.init import RECIPE, Planned, fill_planned, planned_parameters
 from fastinit.cli.proof import folder_problems
 from fastinit.cli.rules import METHODS
-from fastinit.presets import preset, presets
+from fastinit.model.presets import preset, presets
 
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 

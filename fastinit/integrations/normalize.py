@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from fastinit import dtensor
-from fastinit.distributions import Distribution, TruncatedNormal, Uniform
+from fastinit.law.distributions import Distribution, TruncatedNormal, Uniform
+from fastinit.shard import dtensor
 
 _LARGEST_SUM = 2**61  # leaves room for the rounding of each square
 

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.init import fill_
 from fastinit.integrations.olmo_core_internals import Internals
 from fastinit.integrations.session import Session
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.stream import Key
 
 _LOCK = threading.Lock()

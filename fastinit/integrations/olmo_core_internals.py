@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from fastinit.laws import InverseSoftplusOfLogUniform, LogOfUniform, Transformed
+from fastinit.law.transformed import InverseSoftplusOfLogUniform, LogOfUniform, Transformed
 
 _INIT_SIGNATURES = {
     "_no_grad_trunc_normal_": ("tensor", "mean", "std", "a", "b", "generator"),

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fastinit.distributions import Distribution
 from fastinit.integrations.normalize import normalize_
-from fastinit.laws import Transformed
-from fastinit.methods import fill_law_
+from fastinit.law.distributions import Distribution
+from fastinit.law.transformed import Transformed
+from fastinit.model.methods import fill_law_
+from fastinit.model.walk import Found, experts_shard, parameters_of
 from fastinit.stream import Key
-from fastinit.walk import Found, experts_shard, parameters_of
 
 
 class Framework(Protocol):

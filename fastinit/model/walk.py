@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastinit import dtensor
-from fastinit.geometry import LocalShard
-from fastinit.storage import Place, kind_of, place_of
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard
+from fastinit.shard.storage import Place, kind_of, place_of
 from fastinit.stream import canonical_name
 
 

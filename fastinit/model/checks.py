@@ -8,17 +8,17 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fastinit import dtensor
-from fastinit.distributions import Distribution
-from fastinit.geometry import LocalShard, overlaps
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
-from fastinit.lowering import lower
-from fastinit.memory import Strided, shared
-from fastinit.roles import Named, named_by
-from fastinit.sizes import Told, Wrapped
-from fastinit.storage import Place, check_memory
+from fastinit.law.distributions import Distribution
+from fastinit.law.lowering import lower
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
+from fastinit.model.roles import Named, named_by
+from fastinit.model.sizes import Told, Wrapped
+from fastinit.model.walk import Found, flat_shards
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard, overlaps
+from fastinit.shard.memory import Strided, shared
+from fastinit.shard.storage import Place, check_memory
 from fastinit.stream import WRAPPER_PARTS, Key
-from fastinit.walk import Found, flat_shards
 
 # Parts of names that tell why no pattern matches, and what to do then.
 _ADVICE = {
@@ -76,7 +76,7 @@ def check_matched(
     advice |= dict.fromkeys(_inside(named, model_types, models, roles))
     raise ValueError(
         f"roles: expected a pattern for every parameter, found none{model} for these {len(unmatched)}; add "
-        f"(pattern, Role) pairs, see fastinit.roles"
+        f"(pattern, Role) pairs, see fastinit.model.roles"
         + "".join(f"; {text}" for text in advice)
         + ":\n  "
         + "\n  ".join(unmatched)

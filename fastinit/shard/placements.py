@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
-from fastinit.geometry import LocalShard, Shape
+from fastinit.shard.geometry import LocalShard, Shape
 
 Order = tuple[int, ...]
 Run = tuple[int, int]  # the elements range(*run) of a dimension

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fastinit import dtensor
-from fastinit.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
-from fastinit.geometry import LocalShard, Shape
-from fastinit.laws import Law
-from fastinit.roles import Named, Role, block_of, fan_in, named_by
-from fastinit.rules import METHODS, TORCH_ROLES, Sizes, law_of
-from fastinit.sizes import d_model_of, embed_scale_of, is_size, model_types_of, models_of, num_blocks_of
-from fastinit.storage import check_tensor
+from fastinit.law.transformed import Law
+from fastinit.model.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
+from fastinit.model.roles import Named, Role, block_of, fan_in, named_by
+from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
+from fastinit.model.sizes import d_model_of, embed_scale_of, is_size, model_types_of, models_of, num_blocks_of
+from fastinit.model.walk import Found, experts_shard, parameters_of, tied
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard, Shape
+from fastinit.shard.storage import check_tensor
 from fastinit.stream import Key
-from fastinit.walk import Found, experts_shard, parameters_of, tied
 
 RolePatterns = Iterable[Named | tuple[str, Role] | tuple[str, Role, str]]
 
@@ -45,7 +45,9 @@ class Scheme:
             raise ValueError(f"embed_scale: expected a number > 0, got {self.embed_scale}")
         for named in self.roles:
             if not isinstance(named.pattern, str) or not isinstance(named.role, Role):
-                raise TypeError(f"roles: expected a pattern, a fastinit.roles.Role and perhaps a layout, got {named}")
+                raise TypeError(
+                    f"roles: expected a pattern, a fastinit.model.roles.Role and perhaps a layout, got {named}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
 
-from fastinit.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
-from fastinit.roles import Role
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
+from fastinit.model.roles import Role
 
 METHODS = ("normal", "normalized", "llama", "llama_depth", "fan_in")
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 
-from fastinit import dtensor
-from fastinit.geometry import Shape
-from fastinit.memory import Strided
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import Shape
+from fastinit.shard.memory import Strided
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PLAIN = (Tensor, Parameter)

@@ -7,9 +7,9 @@ alone, for which there is an allowance, twice the sum of all of them at their wo
 from collections.abc import Callable
 from math import frexp, inf, sqrt
 
-from fastinit.formats import FORMATS, round_to
-from fastinit.lowered import Lowered, Regime, nearest
-from fastinit.quantile_table import LOG_BUMP, WIDE_CENTRE, WIDE_Y_STEP
+from fastinit.law.formats import FORMATS, round_to
+from fastinit.law.lowered import Lowered, Regime, nearest
+from fastinit.law.quantile_table import LOG_BUMP, WIDE_CENTRE, WIDE_Y_STEP
 
 # Of x * P, relatively.
 _CENTRAL_NOISE, _WIDE_NOISE = 2.0**-20, 2.0**-18

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from fastinit import dtensor
-from fastinit.backends import backend_for
-from fastinit.distributions import Distribution
+from fastinit import op
 from fastinit.foreach import foreach_fill_
-from fastinit.geometry import LocalShard, Shape
-from fastinit.methods import fill_law_
-from fastinit.plan import Planned, RolePatterns, Scheme, plan_of
-from fastinit.report import Checked, Report, Row, Verification
-from fastinit.roles import Named
-from fastinit.storage import is_fake
-from fastinit.walk import packed_in
+from fastinit.law.distributions import Distribution
+from fastinit.model.methods import fill_law_
+from fastinit.model.plan import Planned, RolePatterns, Scheme, plan_of
+from fastinit.model.report import Checked, Report, Row, Verification
+from fastinit.model.roles import Named
+from fastinit.model.walk import packed_in
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard, Shape
+from fastinit.shard.storage import is_fake
 
 _CHUNK = 2**20  # elements that are regenerated at a time
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -45,7 +45,7 @@ def init_model_(
         method: one of ``fastinit.InitMethod``, or its name.
         seed: of the whole model; the key of a parameter is ``Key.of(name, seed)`` with its canonical name.
         std: of what the method does not give another.
-        roles: ``(pattern, Role)`` or ``(pattern, Role, layout)``, tried before the built-in ones; see fastinit.roles.
+        roles: ``(pattern, Role)`` or ``(pattern, Role, layout)``, tried before the built-in ones; see fastinit.model.roles.
         num_blocks, d_model: of the whole model, where its ``config`` or its attributes do not tell; asked for only if a
             rule depends on it.
         embedding_std: of the embedding under the method "normal"; without it, ``std``.
@@ -148,7 +148,7 @@ def _check_device(plan: list[Planned], device: torch.device | str | None) -> Non
     if device is None or torch.device(device).type == "meta":
         names = ", ".join(planned.name for planned in meta)
         raise ValueError(f"device: expected one to materialise meta parameters on, got {device} with {names}")
-    backend_for(torch.device(device).type)
+    op.check_device(torch.device(device))
     untouched = [planned.name for planned in meta if planned.law is None]
     if untouched:
         raise ValueError(f"roles: expected values in untouched parameters, got meta parameters: {', '.join(untouched)}")

@@ -6,7 +6,7 @@ The functions of a uniform are for a handful of numbers a layer: they are evalua
 from dataclasses import dataclass
 from math import exp, expm1, log
 
-from fastinit.distributions import Distribution, Uniform
+from fastinit.law.distributions import Distribution, Uniform
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastinit.geometry import Shape
-from fastinit.laws import Constant, Law
+from fastinit.law.transformed import Constant, Law
+from fastinit.shard.geometry import Shape
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from fastinit import dtensor
 from fastinit.generator import default_generator, draw_key
-from fastinit.geometry import LocalShard
 from fastinit.init import fill_
-from fastinit.laws import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
-from fastinit.roles import Role
-from fastinit.rules import Sizes, law_of, truncated
-from fastinit.storage import is_fake, writing
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
+from fastinit.model.roles import Role
+from fastinit.model.rules import Sizes, law_of, truncated
+from fastinit.model.walk import experts_shard
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard
+from fastinit.shard.storage import is_fake, writing
 from fastinit.stream import Key
-from fastinit.walk import experts_shard
 
 
 def init_linear(m: Any, *, std: float = 0.02, generator: Generator | None = None) -> None:
@@ -193,7 +193,7 @@ def fill_law_(
     key: Key | None = None,
     shard: LocalShard | None = None,
 ) -> Tensor:
-    """Fill the tensor, in place, from any law of laws.py; with None leave it as it is.
+    """Fill the tensor, in place, from any law of transformed.py; with None leave it as it is.
 
     >>> fill_law_(torch.empty(16), LogOfUniform(0.0, 16.0), key=Key.of("blocks.0.attention.A_log", seed=0))
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from math import inf, isinf
 
-from fastinit.formats import FORMATS, round_to
+from fastinit.law.formats import FORMATS, round_to
 
 # Of the quantile function: see lowering.py.
 Regime = IntEnum("Regime", "CONSTANT UNIFORM CENTRAL WIDE SKEW FAR NARROW", start=0)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 
-from fastinit.normal_law import PI
+from fastinit.law.normal import PI
 
 
 def interpolate(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastinit.geometry import Shape
+from fastinit.shard.geometry import Shape
 
 _FEW = 16  # tensors, of which every two are compared at once
 _MIDDLE = 2**60  # of the addresses that numpy can count

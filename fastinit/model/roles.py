@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cache
 from math import prod
 
-from fastinit.geometry import Shape
+from fastinit.shard.geometry import Shape
 
 
 class Role(Enum):

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastinit.geometry import LocalShard, Shape, overlaps
-from fastinit.placements import Box, Layout, Order, Split, layouts
+from fastinit.shard.geometry import LocalShard, Shape, overlaps
+from fastinit.shard.placements import Box, Layout, Order, Split, layouts
 
 
 def is_dtensor(tensor: Tensor) -> bool:

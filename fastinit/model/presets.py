@@ -26,7 +26,7 @@ from importlib.resources import files
 from math import prod
 from typing import Literal
 
-from fastinit.geometry import Shape
+from fastinit.shard.geometry import Shape
 
 
 class Kind(Enum):
@@ -126,7 +126,7 @@ def presets() -> dict[str, Preset]:
     >>> sorted(presets())
     ['mixtral-8x7b', 'olmoe-1b-7b', 'qwen3-30b-a3b', 'tiny-moe']
     """
-    table = json.loads((files("fastinit") / "presets.json").read_text("utf-8"))
+    table = json.loads((files("fastinit.model") / "presets.json").read_text("utf-8"))
     return {name: Preset(name=name, **{**row, "sources": tuple(row["sources"])}) for name, row in table.items()}
 
 

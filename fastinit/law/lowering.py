@@ -29,13 +29,13 @@ from decimal import Decimal, localcontext
 from functools import lru_cache
 from math import inf
 
-from fastinit import normal_law, quantile_table
-from fastinit.distributions import Distribution, Normal, TruncatedNormal, Uniform
-from fastinit.formats import FORMATS, round_to
-from fastinit.interpolation import interpolate
-from fastinit.lowered import Lowered, Regime, fp32
-from fastinit.normal_law import CONTEXT, mass, tail
-from fastinit.reach import ends
+from fastinit.law import normal, quantile_table
+from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.formats import FORMATS, round_to
+from fastinit.law.interpolation import interpolate
+from fastinit.law.lowered import Lowered, Regime, fp32
+from fastinit.law.normal import CONTEXT, mass, tail
+from fastinit.law.reach import ends
 
 HALF_STEP = Decimal(2) ** -33  # half of one word's share of the mass
 # A tail this small is less than 1/64 of one word's share: the law is untruncated on that side.
@@ -206,17 +206,17 @@ def _far_or_narrow(
 ) -> Lowered:
     mirrored = upper_bound <= -_FAR_FROM
     near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
-    drop = normal_law.log_tail_drop(near, far - near) if not far.is_infinite() else Decimal("Infinity")
+    drop = normal.log_tail_drop(near, far - near) if not far.is_infinite() else Decimal("Infinity")
     rest = (-drop).exp()  # the tail beyond the far bound, in units of the one beyond the near bound
     if rest > Decimal("0.5"):
         return _narrow(law, a, b, lower_bound, upper_bound)
-    log_of_last = max((rest + (1 - rest) * HALF_STEP).ln() / normal_law.LN2, Decimal(-33))
+    log_of_last = max((rest + (1 - rest) * HALF_STEP).ln() / normal.LN2, Decimal(-33))
     centre = Decimal(_fp32("std", max(log_of_last / 2, _FAR_CENTRE)))
     unit = Decimal(law.std) * (-1 if mirrored else 1)
     shift, remainder = _split("a", Decimal(b if mirrored else a))
 
     def value(offset: Decimal) -> Decimal:
-        return remainder + unit * normal_law.step_to_log_drop(near, -(centre + offset) * normal_law.LN2)
+        return remainder + unit * normal.step_to_log_drop(near, -(centre + offset) * normal.LN2)
 
     first, last = log_of_last - centre, -centre
     grid = [first + (last - first) * k / 32 for k in range(33)]
@@ -249,16 +249,16 @@ def _narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Deci
             return share * (far - near)
 
     elif near >= _FAR_FROM:
-        inside = 1 - (-normal_law.log_tail_drop(near, far - near)).exp()
+        inside = 1 - (-normal.log_tail_drop(near, far - near)).exp()
 
         def step(share: Decimal) -> Decimal:
-            return normal_law.step_to_log_drop(near, -(1 - share * inside).ln())
+            return normal.step_to_log_drop(near, -(1 - share * inside).ln())
 
     else:
         below, inside = tail(-near), mass(near, far)
 
         def step(share: Decimal) -> Decimal:
-            return normal_law.quantile(below + share * inside) - near
+            return normal.quantile(below + share * inside) - near
 
     middle = step(Decimal("0.5"))
 

@@ -1,0 +1,10 @@
+"""Names: which law each parameter of a model gets.
+
+walk.py finds parameters, ties and shards, and sizes.py the model's sizes; roles.py goes from a name to a role, rules.py from a
+method and a role to a law; plan.py brings them together, with the checks of checks.py, before anything is written; fill.py fills
+and verifies by the plan, and report.py says what was done. methods.py has the calls of OLMo-core's ``InitMethod``, presets.py and
+skeleton.py published architectures as models without memory.
+
+It stands on the fills (init.py, foreach.py) and imports no backend; integrations and the command line stand on it. A framework's
+names are patterns in roles.py, a new method is a column in rules.py.
+"""
