@@ -19,7 +19,7 @@ _LAZY = {
     "InitMethod": "fastinit.model.methods",
     "init_linear": "fastinit.model.methods",
     "init_model_": "fastinit.model.fill",
-    "verify_model_": "fastinit.model.fill",
+    "verify_model_": "fastinit.model.verify",
     "check_in_sync": "fastinit.shard.sync",
     "foreach_fill_": "fastinit.foreach",
     "reference": "fastinit.backends.reference",

@@ -13,10 +13,10 @@ from typing import NoReturn
 from fastinit.cli.errors import Stopped, UsageError
 from fastinit.cli.files import problem_text
 from fastinit.cli.process import drop_output, ended_alone, run_and_end
-from fastinit.cli.rules import METHODS
 from fastinit.cli.signals import stoppable
 from fastinit.cli.text import shown
 from fastinit.model.presets import presets
+from fastinit.model.rules import METHODS
 from fastinit.version import STREAM_VERSION, __version__
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}

@@ -19,7 +19,7 @@ from fastinit import Key, foreach, foreach_fill_, init_linear, init_model_, op, 
 from fastinit.backends import numba, reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.model.methods import fill_law_
+from fastinit.model.filling import fill_law_
 from fastinit.model.roles import Role
 
 BACKENDS = {"triton": interpreted, "numba": numba, "reference": reference}

@@ -14,8 +14,10 @@ from safetensors import safe_open
 import fastinit
 from fastinit import __main__ as cli
 from fastinit.cli.digest import tensor_digest
-from fastinit.cli.init import fill_planned, planned_parameters
+from fastinit.model.filling import fill_planned_
+from fastinit.model.plan import Scheme, plan_of
 from fastinit.model.presets import preset
+from fastinit.model.skeleton import build, numel
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +70,14 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
     assert cli.main(["verify", str(tmp_path / "c")]) == 0
     recipe = json.loads((tmp_path / "c" / INDEX).read_text())["metadata"]
     files = weight_map(tmp_path / "c")
-    model = preset("tiny-moe")
-    plan = planned_parameters(model, model.num_layers, "llama_depth", 0.03, 7)
-    assert list(files) == [planned.spec.name for planned in plan]
+    plan = plan_of(build(preset("tiny-moe")), Scheme("llama_depth", seed=7, std=0.03))
+    assert list(files) == [planned.name for planned in plan]
     for planned in plan:
-        expected = torch.empty(planned.spec.shape, dtype=getattr(torch, recipe["dtype"]))
-        fill_planned(expected, planned)
-        with safe_open(tmp_path / "c" / files[planned.spec.name], framework="pt") as file:
+        expected = torch.empty(planned.global_shape, dtype=getattr(torch, recipe["dtype"]))
+        fill_planned_(expected, planned)
+        with safe_open(tmp_path / "c" / files[planned.name], framework="pt") as file:
             assert file.metadata()["seed"] == "7"
-            got = file.get_tensor(planned.spec.name)
+            got = file.get_tensor(planned.name)
         assert got.dtype == expected.dtype
         assert tensor_digest(got) == tensor_digest(expected)
 
@@ -84,7 +85,7 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
 def test_the_index_says_all_that_is_needed(written):
     index = json.loads((written / INDEX).read_text())
     assert index["metadata"] == {
-        "total_size": 2 * sum(spec.numel for spec in checkpoints.MICRO.specs()),
+        "total_size": 2 * numel(checkpoints.MICRO, 1),
         "preset": "micro-moe",
         "layers": 1,
         "method": "llama_depth",
@@ -97,7 +98,7 @@ def test_the_index_says_all_that_is_needed(written):
 
 
 def test_verify_proves_it(written, verified):
-    elements = sum(spec.numel for spec in checkpoints.MICRO.specs())
+    elements = numel(checkpoints.MICRO, 1)
     given = "micro-moe, 1 layers, method llama_depth, seed 7"
     assert verified(written) == (
         0,
@@ -380,7 +381,7 @@ def test_a_header_that_is_none_is_named(copied, verified, header):
 def test_plan_prints_the_rules_of_a_preset(capsys):
     assert cli.main(["plan", "tiny-moe", "--method", "llama"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(preset("tiny-moe").specs(preset("tiny-moe").num_layers))
+    assert len(lines) == 1 + len(list(build(preset("tiny-moe")).parameters()))
     assert lines[0].split() == ["parameter", "role", "law", "shape"]
 
 

@@ -14,10 +14,12 @@ from fastinit.__main__ import main
 from fastinit.backends import reference
 from fastinit.cli import digest, init, memory, text
 from fastinit.cli.errors import UsageError
-from fastinit.cli.rules import rule_for
 from fastinit.fill import Fill
-from fastinit.init import fill_
+from fastinit.law.transformed import Constant
+from fastinit.model.filling import fill_planned_
+from fastinit.model.plan import Planned, Scheme, plan_of
 from fastinit.model.presets import preset
+from fastinit.model.skeleton import build, numel
 from fastinit.stream import Key
 
 TINY = ["init", "tiny-moe", "--device", "cpu"]
@@ -35,14 +37,14 @@ def printed_digest(printed: str) -> str:
 
 def independent_digest(seed: int, dtype: torch.dtype, layers: int, method: str = "normal") -> str:
     """From the reference, with numpy's bytes, in reverse order: what the command must print."""
-    model, lines = preset("tiny-moe"), {}
-    for spec in reversed(model.specs(layers)):
-        weight = torch.ones(spec.shape, dtype=dtype)
-        law = rule_for(spec, model, method, 0.02)
-        if law is not None:
-            reference.fill_(weight, Fill(law, Key.of(spec.name, seed), LocalShard.whole(spec.shape)))
+    lines = {}
+    for planned in reversed(plan_of(build(preset("tiny-moe"), layers), Scheme(method))):
+        weight = torch.ones(planned.global_shape, dtype=dtype)
+        if planned.law != Constant(1.0):
+            key = Key.of(planned.name, seed)
+            reference.fill_(weight, Fill(planned.law, key, LocalShard.whole(planned.global_shape)))
         raw = weight.view(torch.uint8).numpy().tobytes()
-        lines[spec.name] = f"{hashlib.sha256(raw).hexdigest()}  {spec.name}\n"
+        lines[planned.name] = f"{hashlib.sha256(raw).hexdigest()}  {planned.name}\n"
     return hashlib.sha256("".join(lines[name] for name in sorted(lines)).encode()).hexdigest()
 
 
@@ -65,7 +67,7 @@ def test_comparing_and_sharding_leave_the_digest_alone(capsys: pytest.CaptureFix
     plain = output(capsys)
     both = output(capsys, "--compare", "--shards", "3")
     assert printed_digest(plain) == printed_digest(both)
-    assert "shards: 26 tensors filled again as 3 even and as 3 uneven shards: all bits are equal" in both
+    assert "shards: 39 tensors filled again as 3 even and as 3 uneven shards: all bits are equal" in both
     assert "torch.nn.init on the same tensors" in both
     assert "ratio" in both
     assert "ratio" not in plain
@@ -115,13 +117,13 @@ def test_a_wrong_request_is_told_in_a_line(
 
 
 def test_a_shard_with_other_bits_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def misplaced(tensor: torch.Tensor, law: object, *, key: Key, shard: LocalShard | None = None) -> torch.Tensor:
-        wrong = shard is not None and shard.global_offset[0] > 0 and key == Key.of("blocks.1.attention.w_out.weight")
-        return fill_(tensor, law, key=key, shard=LocalShard.whole(shard.global_shape) if wrong else shard)
+    def misplaced(tensor: torch.Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
+        wrong = shard is not None and shard.global_offset[0] > 0 and planned.name == "blocks.1.attention.w_out.weight"
+        fill_planned_(tensor, planned, LocalShard.whole(shard.global_shape) if wrong else shard)
 
-    monkeypatch.setattr(init, "fill_", misplaced)
+    monkeypatch.setattr(init, "fill_planned_", misplaced)
     assert main([*TINY, "--shards", "2"]) == 1
-    assert "shards: 1 of 26 tensors differ: blocks.1.attention.w_out.weight" in capsys.readouterr().out
+    assert "shards: 1 of 39 tensors differ: blocks.1.attention.w_out.weight" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64, 331])
@@ -135,7 +137,7 @@ def test_cuts_tile_the_rows(rows: int, shards: int) -> None:
 
 def test_layers_that_fit() -> None:
     model = preset("tiny-moe")
-    sizes = [2 * sum(spec.numel for spec in model.specs(layers)) for layers in range(4)]
+    sizes = [2 * numel(model, layers) for layers in range(4)]
     assert memory.choose_layers(model, 2, 10**9, None)[0] == 3
     assert memory.choose_layers(model, 2, int(sizes[3] / memory.SHARE) + 2, None)[0] == 3
     assert memory.choose_layers(model, 2, int(sizes[3] / memory.SHARE) - 2, None)[0] == 2

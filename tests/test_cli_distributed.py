@@ -58,9 +58,9 @@ FAIL_ON_ONE = """
 import os
 if os.environ.get("RANK") == "1":
     from fastinit.cli import distributed
-    def kinds_table(*_, **__):
+    def roles_table(*_, **__):
         raise RuntimeError("one rank alone")
-    distributed.kinds_table = kinds_table
+    distributed.roles_table = roles_table
 """
 
 

@@ -38,7 +38,7 @@ def ended(arguments):
         ([*INIT, "--out", "c", "--no-digest"], "--no-digest: expected without --out"),
         ([*INIT, "--out", "c", "--device", "cpu"], "--device: expected without --out"),
         ([*INIT, "--out", "c", "--device", "cpu", "--no-digest"], "--device, --no-digest: expected without --out"),
-        ([*INIT, "--out", "c", "--layers", "4"], "--layers: expected at most 3, got 4"),
+        ([*INIT, "--out", "c", "--layers", "4"], "--layers: expected at most the 3 of tiny-moe, got 4"),
         ([*INIT, "--shards", "1025"], "argument --shards: expected at most 1,024, got 1025"),
         (["init", "tiny-moa"], "got 'tiny-moa': did you mean tiny-moe?"),
         (["init", "olmoe"], "got 'olmoe': did you mean olmoe-1b-7b?"),
@@ -105,13 +105,13 @@ def test_what_the_system_refuses_is_told_in_a_line(monkeypatch, capsys, error, c
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_fill_in_a_line(monkeypatch, capsys, number):
-    fill = init.fill_planned
+    fill = init.fill_plan_
 
     def filling(*arguments):
         os.kill(os.getpid(), number)
         fill(*arguments)
 
-    monkeypatch.setattr(init, "fill_planned", filling)
+    monkeypatch.setattr(init, "fill_plan_", filling)
     before = [signal.getsignal(each) for each in SIGNALS]
     assert cli.main([*INIT, "--device", "cpu"]) == 128 + number
     how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"

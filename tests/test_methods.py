@@ -12,8 +12,9 @@ from torch import nn
 import fastinit
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.model import methods
-from fastinit.model.methods import InitMethod, fill_law_, init_linear
+from fastinit.model import filling, methods
+from fastinit.model.filling import fill_law_
+from fastinit.model.methods import InitMethod, init_linear
 from fastinit.model.roles import Role, fan_in, matches, named_by
 from fastinit.model.rules import METHODS, Sizes, law_of
 
@@ -179,7 +180,8 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setattr(methods, "fill_", recorder)
+    for module in (methods, filling):
+        monkeypatch.setattr(module, "fill_", recorder)
     return recorder
 
 

@@ -1,5 +1,7 @@
 """init_model_ and verify_model_ on small modules that have torchtitan's names."""
 
+import dataclasses
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,8 @@ import fastinit
 from fastinit import Key, LocalShard, init_model_, verify_model_
 from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Constant
-from fastinit.model import fill as model
+from fastinit.model import verify
+from fastinit.model.plan import Scheme, SchemeArguments
 from fastinit.model.roles import Named, Role
 from fastinit.model.rules import truncated
 
@@ -309,7 +312,7 @@ def test_report_prints_and_exports() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 100, 2**20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_verify(chunk: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "_CHUNK", chunk)
+    monkeypatch.setattr(verify, "_CHUNK", chunk)
     filled = Model(range(2)).to(dtype)
     init_model_(filled, "llama", seed=5)
     before = {name: tensor.clone() for name, tensor in values(filled).items()}
@@ -337,14 +340,14 @@ def test_verify_knows_another_seed_method_and_std() -> None:
 
 def test_verify_regenerates_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    differences = model._differences
+    differences = verify._differences
 
     def watched(chunk: Tensor, *rest: Any) -> Tensor:
         sizes.append(chunk.numel())
         return differences(chunk, *rest)
 
-    monkeypatch.setattr(model, "_differences", watched)
-    monkeypatch.setattr(model, "_CHUNK", 64)
+    monkeypatch.setattr(verify, "_differences", watched)
+    monkeypatch.setattr(verify, "_CHUNK", 64)
     filled = Model()
     init_model_(filled, "llama")
     assert verify_model_(filled, "llama")
@@ -357,3 +360,14 @@ def test_verify_wants_values() -> None:
         meta = Model()
     with pytest.raises(ValueError, match=r"meta parameters: tok_embeddings.weight, "):
         verify_model_(meta, "llama")
+
+
+def test_both_take_what_a_scheme_is_made_of() -> None:
+    """One place says what the arguments are; their defaults are those of the scheme."""
+    fields = {field.name: field.type for field in dataclasses.fields(Scheme) if field.init}
+    assert {"method": str, **SchemeArguments.__annotations__} == fields
+    for function in (init_model_, verify_model_):
+        parameters = inspect.signature(function).parameters
+        assert parameters["scheme"].annotation == "Unpack[SchemeArguments]"
+        with pytest.raises(TypeError, match="sed"):
+            function(Model(), "llama", sed=1)

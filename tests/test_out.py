@@ -32,7 +32,7 @@ def whole(tmp_path):
 
 def at_fill(monkeypatch, count, action):
     """Do something when the fill of that number begins."""
-    fill, calls = init.fill_planned, []
+    fill, calls = init.fill_planned_, []
 
     def filling(*arguments):
         calls.append(arguments)
@@ -40,7 +40,7 @@ def at_fill(monkeypatch, count, action):
             action()
         fill(*arguments)
 
-    monkeypatch.setattr(init, "fill_planned", filling)
+    monkeypatch.setattr(init, "fill_planned_", filling)
 
 
 def interrupt(monkeypatch, directory, count, number=signal.SIGTERM):
@@ -405,14 +405,14 @@ import sys, threading
 import checkpoints, pytest
 from fastinit.cli import init
 checkpoints.with_micro(pytest.MonkeyPatch())
-fill, calls = init.fill_planned, []
+fill, calls = init.fill_planned_, []
 def filling(*arguments):
     calls.append(arguments)
     if len(calls) == 6:
         print("here", flush=True)
         threading.Event().wait()
     fill(*arguments)
-init.fill_planned = filling
+init.fill_planned_ = filling
 sys.exit(checkpoints.write(sys.argv[1]))
 """
 

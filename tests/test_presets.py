@@ -1,12 +1,16 @@
-"""Presets: the published architectures, parameter by parameter, and their rules."""
+"""Presets: the published architectures as models, parameter by parameter, and their rules."""
 
 import math
 
 import pytest
 
-from fastinit.cli.rules import METHODS, rule_for
 from fastinit.law.distributions import Normal, TruncatedNormal
-from fastinit.model.presets import Kind, ParameterSpec, preset, presets
+from fastinit.law.transformed import Constant
+from fastinit.model.plan import Planned, Scheme, plan_of
+from fastinit.model.presets import preset, presets
+from fastinit.model.roles import Role, block_of
+from fastinit.model.rules import METHODS
+from fastinit.model.skeleton import build, numel
 from fastinit.stream import Key
 
 PUBLISHED = ("olmoe-1b-7b", "mixtral-8x7b", "qwen3-30b-a3b")
@@ -47,11 +51,12 @@ def test_every_preset_is_worked_out_by_hand() -> None:
 @pytest.mark.parametrize("name", BY_HAND)
 def test_number_of_parameters(name: str) -> None:
     tables, block, last_norm, blocks = BY_HAND[name]
-    total = sum(spec.numel for spec in preset(name).specs())
+    total = sum(parameter.numel() for parameter in build(preset(name)).parameters())
     assert total == preset(name).parameters == tables + blocks * block + last_norm
     assert total == TOTALS.get(name, total)
     for layers in (0, 1, 2):
-        assert sum(spec.numel for spec in preset(name).specs(layers)) == tables + layers * block + last_norm
+        found = sum(parameter.numel() for parameter in build(preset(name), layers).parameters())
+        assert found == numel(preset(name), layers) == tables + layers * block + last_norm
 
 
 @pytest.mark.parametrize(
@@ -71,19 +76,30 @@ def test_number_of_parameters(name: str) -> None:
     ],
 )
 def test_shapes(name: str, parameter: str, shape: tuple[int, ...]) -> None:
-    assert {spec.name: spec.shape for spec in preset(name).specs()}[parameter] == shape
+    assert build(preset(name)).get_parameter(parameter).shape == shape
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_models_are_of_the_published_dtype_and_take_no_memory(name: str) -> None:
+    for parameter in build(preset(name)).parameters():
+        assert parameter.is_meta
+        assert str(parameter.dtype) == f"torch.{preset(name).dtype}"
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_no_two_parameters_share_a_name_or_a_stream(name: str) -> None:
-    specs = preset(name).specs()
-    assert len({spec.name for spec in specs}) == len({Key.of(spec.name).stream for spec in specs}) == len(specs)
+    names = [name for name, _ in build(preset(name)).named_parameters()]
+    assert len(set(names)) == len({Key.of(name).stream for name in names}) == len(names)
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_fewer_layers_are_a_part_of_the_whole(name: str) -> None:
-    whole = preset(name).specs()
-    assert [spec for spec in whole if spec.block is None or spec.block < 2] == preset(name).specs(2)
+    """Every law and key is the whole model's, whose number of blocks it tells."""
+    for method in METHODS:
+        scheme = Scheme(method, seed=3)
+        whole = {p.name: (p.law, p.key, p.global_shape) for p in plan_of(build(preset(name)), scheme)}
+        part = {p.name: (p.law, p.key, p.global_shape) for p in plan_of(build(preset(name), 2), scheme)}
+        assert part == {found: whole[found] for found in whole if (block_of(found) or 0) < 2}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -100,7 +116,7 @@ def test_an_unknown_preset_is_told_the_known_ones() -> None:
 @pytest.mark.parametrize("layers", [-1, 17])
 def test_a_wrong_number_of_layers(layers: int) -> None:
     with pytest.raises(ValueError, match=rf"layers: .* 16 of olmoe-1b-7b, got {layers}"):
-        preset("olmoe-1b-7b").specs(layers)
+        build(preset("olmoe-1b-7b"), layers)
 
 
 # The std of each kind in block 2 (the third) of tiny-moe, by hand: d_model 40, hidden 13, 3 blocks; std 0.03.
@@ -113,36 +129,36 @@ STDS = {
     "llama_depth": (1.0, 0.03, LAST, LAST, LAST, LAST, LAST),
     "fan_in": (1.0, 40**-0.5, 40**-0.5, 40**-0.5, 40**-0.5, 13**-0.5, 40**-0.5),
 }
-KINDS = (
-    Kind.EMBEDDING,
-    Kind.ATTENTION_IN,
-    Kind.ATTENTION_OUT,
-    Kind.ROUTER,
-    Kind.EXPERT_W1,
-    Kind.EXPERT_W2,
-    Kind.EXPERT_W3,
+ROLES = (
+    Role.EMBEDDING,
+    Role.ATTENTION_IN,
+    Role.ATTENTION_OUT,
+    Role.ROUTER,
+    Role.EXPERT_W1,
+    Role.EXPERT_W2,
+    Role.EXPERT_W3,
 )
 
 
-def spec_of(kind: Kind, block: int | None) -> ParameterSpec:
-    return next(spec for spec in preset("tiny-moe").specs() if spec.kind is kind and spec.block == block)
+def planned_of(method: str, role: Role, block: int | None) -> Planned:
+    plan = plan_of(build(preset("tiny-moe")), Scheme(method, std=0.03))
+    return next(planned for planned in plan if planned.role is role and block_of(planned.name) == block)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_stds(method: str) -> None:
-    for kind, std in zip(KINDS, STDS[method], strict=True):
-        spec = spec_of(kind, None if kind is Kind.EMBEDDING else 2)
-        law = rule_for(spec, preset("tiny-moe"), method, 0.03)
-        if kind is Kind.EMBEDDING and method != "normal":
+    for role, std in zip(ROLES, STDS[method], strict=True):
+        law = planned_of(method, role, None if role is Role.EMBEDDING else 2).law
+        if role is Role.EMBEDDING and method != "normal":
             assert law == Normal(0.0, std)
         else:
             assert law == TruncatedNormal(0.0, std, -3 * std, 3 * std)
-    last = rule_for(spec_of(Kind.FINAL_OUTPUT, None), preset("tiny-moe"), method, 0.03)
+    last = planned_of(method, Role.FINAL_OUTPUT, None).law
     assert isinstance(last, TruncatedNormal)
     assert last.std == (0.03 if method == "normal" else 40**-0.5)
-    assert rule_for(spec_of(Kind.NORM, 2), preset("tiny-moe"), method, 0.03) is None
+    assert planned_of(method, Role.NORM, 2).law == Constant(1.0)
 
 
 def test_llama_depth_depends_on_the_block() -> None:
-    stds = [rule_for(spec_of(Kind.ROUTER, b), preset("tiny-moe"), "llama_depth", 0.03).std for b in range(3)]
+    stds = [planned_of("llama_depth", Role.ROUTER, block).law.std for block in range(3)]
     assert stds == [0.03 / math.sqrt(2), 0.03 / math.sqrt(4), 0.03 / math.sqrt(6)]

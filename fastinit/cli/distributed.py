@@ -3,39 +3,42 @@
 import logging
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from fastinit.backends import backend_for
 from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.cli.errors import UsageError
-from fastinit.cli.memory import choose_layers, free_bytes, size_text
-from fastinit.cli.report import FASTINIT, kinds_table, totals
+from fastinit.cli.init import backend_name, heading
+from fastinit.cli.memory import choose_layers, free_bytes
+from fastinit.cli.report import FASTINIT, roles_table, totals
+from fastinit.cli.source import asked_plan, by_role, of_preset
 from fastinit.cli.stopwatch import Stopwatch
-from fastinit.model.presets import Kind, ParameterSpec, Preset, preset
+from fastinit.model.filling import fill_plan_
+from fastinit.model.plan import Planned
+from fastinit.model.presets import preset
+from fastinit.model.report import row_of
+from fastinit.model.roles import Role
 
-Fill = Callable[[Tensor, Any], object]
-
-_EXPERTS = (Kind.EXPERT_W1, Kind.EXPERT_W2, Kind.EXPERT_W3)
+_EXPERTS = (Role.EXPERT_W1, Role.EXPERT_W2, Role.EXPERT_W3)
 # The dimension that tensor parallelism splits: outputs of column-parallel layers, inputs of row-parallel ones, the vocabulary.
 _TENSOR_PARALLEL = {
-    Kind.EMBEDDING: 0,
-    Kind.FINAL_OUTPUT: 0,
-    Kind.ATTENTION_IN: 0,
-    Kind.ATTENTION_OUT: 1,
-    Kind.EXPERT_W1: 2,
-    Kind.EXPERT_W3: 2,
-    Kind.EXPERT_W2: 1,
+    Role.EMBEDDING: 0,
+    Role.FINAL_OUTPUT: 0,
+    Role.ATTENTION_IN: 0,
+    Role.ATTENTION_OUT: 1,
+    Role.EXPERT_W1: 2,
+    Role.EXPERT_W3: 2,
+    Role.EXPERT_W2: 1,
 }
 
 
-def run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fill: Fill) -> int:
+def run(arguments: Namespace) -> int:
     """Shard, fill, and print the table and the digest of the whole model on rank 0.
 
     A ``UsageError`` is the same on every rank, and rank 0 alone raises it. The process group is left to process.py.
@@ -47,56 +50,52 @@ def run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fill
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        return _run(arguments, plan_for, fill, device)
+        return _run(arguments, device)
     except UsageError:
         if dist.get_rank() == 0:
             raise
         return 2  # rank 0 says why
 
 
-def _run(arguments: Namespace, plan_for: Callable[[Preset, int], list[Any]], fill: Fill, device: torch.device) -> int:
+def _run(arguments: Namespace, device: torch.device) -> int:
     world, rank = dist.get_world_size(), dist.get_rank()
     mesh = _mesh(arguments, device, world)
-    model = preset(arguments.preset)
-    dtype = getattr(torch, arguments.dtype or model.dtype)
+    known = preset(arguments.preset)
+    dtype = getattr(torch, arguments.dtype or known.dtype)
     # On a CPU the ranks share the memory; each GPU has its own.
     free = free_bytes(device) * (world if device.type == "cuda" else 1)
-    layers, reason = _chosen_by_first(lambda: choose_layers(model, dtype.itemsize, free, arguments.layers))
-    plan = plan_for(model, layers)
-    elements = sum(planned.spec.numel for planned in plan)
+    layers, reason = _chosen_by_first(lambda: choose_layers(known, dtype.itemsize, free, arguments.layers))
+    model = of_preset(known, layers, dtype)
+    plan = asked_plan(model, arguments)
 
     say = print if rank == 0 else lambda *_, **__: None
-    say(f"{model.name}: {model.model}, {model.parameters:,} parameters ({model.sources[0]})")
-    size = size_text(elements * dtype.itemsize)
-    say(f"{layers} of {model.num_layers} layers ({reason}): {elements:,} elements, {size}")
-    backend = backend_for(device.type).__name__.rpartition(".")[2]
+    say(heading(known, layers, reason, dtype))
     degrees = ", ".join(f"{name} {n}" for name, n in zip(mesh.mesh_dim_names or (), mesh.shape, strict=True))
-    say(
-        f"{world} ranks ({degrees}), {device.type}, {backend} backend, {str(dtype)[6:]}, seed {arguments.seed}",
-        flush=True,
-    )
+    settings = f"{device.type}, {backend_name(device)} backend, {str(dtype)[6:]}, seed {arguments.seed}"
+    say(f"{world} ranks ({degrees}), {settings}", flush=True)
 
-    parameters = _sharded([planned.spec for planned in plan], dtype, device, mesh)
-    for planned in {planned.spec.kind: planned for planned in plan}.values():
-        fill(parameters[planned.spec.name], planned)  # compiled before the clock runs
+    _shard(model, plan, device, mesh)
+    plan = asked_plan(model, arguments)
+    for _, members in by_role(plan):
+        fill_plan_(members)  # compiled before the clock runs
     watch = Stopwatch(device)
     dist.barrier()
-    for planned in plan:
-        watch.time((FASTINIT, planned.spec.kind), partial(fill, parameters[planned.spec.name], planned))
-    collectives = _collectives(lambda: [fill(parameters[planned.spec.name], planned) for planned in plan])
+    for role, members in by_role(plan):
+        watch.time((FASTINIT, role.value), partial(fill_plan_, members))
+    collectives = _collectives(lambda: fill_plan_(plan))
 
-    filled = [(planned.spec, planned.law) for planned in plan]
-    say("\n" + kinds_table(filled, watch, dtype.itemsize, compare=False))
-    say("\n" + totals(filled, watch, dtype.itemsize, compare=False) + " on rank 0")
+    rows = [row_of(planned) for _, members in by_role(plan) for planned in members]
+    say("\n" + roles_table(rows, watch, dtype.itemsize, compare=False))
+    say("\n" + totals(rows, watch, dtype.itemsize, compare=False) + " on rank 0")
     say(f"collectives during the fill: {collectives}, bytes moved: {0 if collectives == 0 else 'some'}")
     if arguments.digest:
         # It advises on how to gather faster; the digest is no part of the job.
         logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
         lines = {}
-        for name, parameter in parameters.items():
-            whole = parameter.full_tensor()  # type: ignore[attr-defined]  # a DTensor; one tensor at a time
+        for planned in plan:
+            whole = planned.parameter.full_tensor()  # type: ignore[attr-defined]  # a DTensor; one tensor at a time
             if rank == 0:
-                lines[name] = tensor_digest(whole)
+                lines[planned.name] = tensor_digest(whole)
         if rank == 0:
             say(f"digest: sha256 {digest_of_lines(lines)} over the bits of {len(lines)} tensors")
     return 0 if collectives == 0 else 1
@@ -132,38 +131,27 @@ def _mesh(arguments: Namespace, device: torch.device, world: int) -> DeviceMesh:
     )
 
 
-def _sharded(
-    specs: list[ParameterSpec], dtype: torch.dtype, device: torch.device, mesh: DeviceMesh
-) -> dict[str, nn.Parameter]:
-    """The model's parameters, split by expert and tensor parallelism and then by FSDP2, in memory of their own, all NaN."""
+def _shard(model: nn.Module, plan: Sequence[Planned], device: torch.device, mesh: DeviceMesh) -> None:
+    """Split the model's parameters by expert and tensor parallelism, then by FSDP2; their memory, on the device, is all NaN."""
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import Placement, Replicate, Shard, distribute_tensor
 
     names = tuple(name for name in ("ep", "tp") if mesh[name].size() > 1)
-    root = nn.Module()
-    for spec in specs:
-        weight: Tensor = torch.empty(spec.shape, dtype=dtype, device="meta")
-        if names:
-            splits: dict[str, Placement] = {"ep": Replicate(), "tp": Replicate()}
-            if spec.kind in _EXPERTS:
-                splits["ep"] = Shard(0)
-            if spec.kind in _TENSOR_PARALLEL:
-                splits["tp"] = Shard(_TENSOR_PARALLEL[spec.kind])
-            inner = mesh[names] if len(names) > 1 else mesh[names[0]]
-            weight = distribute_tensor(weight, inner, [splits[name] for name in names])
-        *path, last = spec.name.split(".")
-        owner = root
-        for part in path:
-            if not hasattr(owner, part):
-                owner.add_module(part, nn.Module())
-            owner = getattr(owner, part)
-        owner.register_parameter(last, nn.Parameter(weight))
-    fully_shard(root, mesh=mesh["dp"])
-    root.to_empty(device=device)
+    for planned in plan if names else ():
+        splits: dict[str, Placement] = {"ep": Replicate(), "tp": Replicate()}
+        if planned.role in _EXPERTS:
+            splits["ep"] = Shard(0)
+        if planned.role in _TENSOR_PARALLEL:
+            splits["tp"] = Shard(_TENSOR_PARALLEL[planned.role])
+        inner = mesh[names] if len(names) > 1 else mesh[names[0]]
+        weight = distribute_tensor(planned.parameter.detach(), inner, [splits[name] for name in names])
+        owner, _, name = planned.paths[0].rpartition(".")
+        setattr(model.get_submodule(owner), name, nn.Parameter(weight))
+    fully_shard(model, mesh=mesh["dp"])
+    model.to_empty(device=device)
     with torch.no_grad():
-        for parameter in root.parameters():
+        for parameter in model.parameters():
             parameter.to_local().fill_(float("nan"))  # type: ignore[attr-defined]  # a DTensor
-    return dict(root.named_parameters())
 
 
 def _collectives(fill_all: Callable[[], object]) -> int:

@@ -7,6 +7,7 @@ import torch
 
 from fastinit.cli.errors import UsageError
 from fastinit.model.presets import Preset
+from fastinit.model.skeleton import numel
 
 # The rest is for what a fill is compared with: torch's takes three to four times the largest tensor.
 SHARE = 0.6
@@ -49,7 +50,7 @@ def choose_layers(preset: Preset, itemsize: int, free: int, asked: int | None) -
     """How many blocks to fill, and why: all that was asked for, or as many as fit in a share of the free memory."""
 
     def size(layers: int) -> int:
-        return sum(spec.numel for spec in preset.specs(layers)) * itemsize
+        return numel(preset, layers) * itemsize
 
     whole = preset.num_layers
     if asked is not None:
@@ -58,7 +59,8 @@ def choose_layers(preset: Preset, itemsize: int, free: int, asked: int | None) -
         if size(asked) > free:
             raise UsageError(f"--layers: {asked} take {size_text(size(asked))}, and {size_text(free)} are free")
         return asked, "as asked"
-    fitting = next((n for n in range(whole, 0, -1) if size(n) <= SHARE * free), 0)
+    block = size(1) - size(0)
+    fitting = max(0, min(whole, int(SHARE * free - size(0)) // block))
     budget = f"{SHARE:.0%} of the {size_text(free)} that are free"
     if fitting == 0:
         raise UsageError(

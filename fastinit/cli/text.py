@@ -1,7 +1,7 @@
-"""What a terminal shows: aligned tables, and a bar for what takes longer than a second."""
+"""What a terminal shows: names that others chose, and a bar for what takes longer than a second."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 
@@ -19,25 +19,6 @@ def shown(name: object) -> str:
     if isinstance(name, str | PurePath):
         text = str(name) if _PLAIN.fullmatch(str(name)) else ascii(str(name))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str]) -> str:
-    """The rows under the header, in columns; those named in ``numbers`` are aligned on the right.
-
-    >>> print(table(["kind", "count"], [["norm", "16"], ["q", "4"]], numbers=["count"]))
-    kind  count
-    norm     16
-    q         4
-    """
-    widths = [max(len(row[k]) for row in (header, *rows)) for k in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if name in numbers else cell.ljust(width)
-            for name, cell, width in zip(header, row, widths, strict=True)
-        ).rstrip()
-        for row in (header, *rows)
-    ]
-    return "\n".join(lines)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """``python -m fastinit verify DIR``: is a checkpoint what its metadata says, bit for bit?"""
 
 from argparse import Namespace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from fastinit.cli import text
 from fastinit.cli.contents import Contents
 from fastinit.cli.errors import UsageError
 from fastinit.cli.index import INDEX, read_index
-from fastinit.cli.init import RECIPE, Planned, fill_planned, planned_parameters
+from fastinit.cli.init import RECIPE
 from fastinit.cli.proof import folder_problems
-from fastinit.cli.rules import METHODS
+from fastinit.model.filling import fill_planned_
+from fastinit.model.plan import Planned, Scheme, plan_of
 from fastinit.model.presets import preset, presets
+from fastinit.model.rules import METHODS
+from fastinit.model.skeleton import build
 
 _DTYPES = {str(dtype)[6:]: dtype for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
 
@@ -27,10 +31,10 @@ def run(arguments: Namespace) -> int:
         plan, dtype = _planned(recipe)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{text.shown(directory)}: expected the metadata of a preset: {error}") from None
-    by_name = {planned.spec.name: planned for planned in plan}
-    shapes = {name: tuple(planned.spec.shape) for name, planned in by_name.items()}
-    contents = Contents(index, shapes, dtype, lambda name, part, box: fill_planned(part, by_name[name], box))
-    elements = sum(planned.spec.numel for planned in plan)
+    by_name = {planned.name: planned for planned in plan}
+    shapes = {name: planned.global_shape for name, planned in by_name.items()}
+    contents = Contents(index, shapes, dtype, lambda name, part, box: fill_planned_(part, by_name[name], box))
+    elements = sum(map(prod, shapes.values()))
     count = 0
     with text.bar(elements, "verifying") as advance:
         for name, problem in folder_problems(directory, contents, advance):
@@ -56,6 +60,6 @@ def _planned(recipe: dict[str, Any]) -> tuple[list[Planned], torch.dtype]:
             raise ValueError(f"{key}: expected one of {', '.join(known)}, got {text.shown(recipe[key])}")
     if recipe["layers"] < 1:
         raise ValueError(f"layers: expected an integer >= 1, got {recipe['layers']}")
-    model = preset(recipe["preset"])
-    plan = planned_parameters(model, recipe["layers"], recipe["method"], recipe["std"], recipe["seed"])
-    return plan, _DTYPES[recipe["dtype"]]
+    dtype = _DTYPES[recipe["dtype"]]
+    model = build(preset(recipe["preset"]), recipe["layers"]).to(dtype)
+    return plan_of(model, Scheme(recipe["method"], seed=recipe["seed"], std=recipe["std"])), dtype

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastinit.integrations.normalize import normalize_
 from fastinit.law.distributions import Distribution
 from fastinit.law.transformed import Transformed
-from fastinit.model.methods import fill_law_
+from fastinit.model.filling import fill_law_
 from fastinit.model.walk import Found, experts_shard, parameters_of
 from fastinit.stream import Key
 

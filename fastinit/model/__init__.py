@@ -1,9 +1,9 @@
 """Names: which law each parameter of a model gets.
 
 walk.py finds parameters, ties and shards, and sizes.py the model's sizes; roles.py goes from a name to a role, rules.py from a
-method and a role to a law; plan.py brings them together, with the checks of checks.py, before anything is written; fill.py fills
-and verifies by the plan, and report.py says what was done. methods.py has the calls of OLMo-core's ``InitMethod``, presets.py and
-skeleton.py published architectures as models without memory.
+method and a role to a law; plan.py brings them together, with the checks of checks.py, before anything is written. By the plan
+fill.py fills a model and verify.py compares one; materialise.py gives it memory, filling.py carries laws out, and report.py says
+what was done. methods.py has the calls of OLMo-core's ``InitMethod``; presets.py and skeleton.py are published architectures.
 
 It stands on the fills (init.py, foreach.py) and imports no backend; integrations and the command line stand on it. A framework's
 names are patterns in roles.py, a new method is a column in rules.py.

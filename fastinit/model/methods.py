@@ -5,19 +5,15 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-import torch
 from torch import Generator, Tensor
 
-from fastinit.generator import default_generator, draw_key
 from fastinit.init import fill_
-from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
+from fastinit.model.filling import fill_law_
 from fastinit.model.roles import Role
 from fastinit.model.rules import Sizes, law_of, truncated
 from fastinit.model.walk import experts_shard
-from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import is_fake, writing
-from fastinit.stream import Key
+from fastinit.shard.storage import writing
 
 
 def init_linear(m: Any, *, std: float = 0.02, generator: Generator | None = None) -> None:
@@ -183,44 +179,6 @@ class InitMethod(str, Enum):
         shard: LocalShard | None = None,
     ) -> None:
         fill_law_(weight, law_of(self, role, replace(sizes, fan_in=inputs)), generator=generator, shard=shard)
-
-
-def fill_law_(
-    tensor: Tensor,
-    law: Law | None,
-    *,
-    generator: Generator | None = None,
-    key: Key | None = None,
-    shard: LocalShard | None = None,
-) -> Tensor:
-    """Fill the tensor, in place, from any law of transformed.py; with None leave it as it is.
-
-    >>> fill_law_(torch.empty(16), LogOfUniform(0.0, 16.0), key=Key.of("blocks.0.attention.A_log", seed=0))
-    """
-    if law is None:
-        return tensor
-    if isinstance(law, Constant):
-        with writing(tensor):
-            return tensor.fill_(law.value)
-    if isinstance(law, (LogOfUniform, InverseSoftplusOfLogUniform)):
-        if tensor.is_meta or is_fake(tensor):
-            return tensor
-        return _fill_transformed_(tensor, law, key or draw_key(generator or default_generator(tensor.device)), shard)
-    return fill_(tensor, law, generator=generator, key=key, shard=shard)
-
-
-def _fill_transformed_(tensor: Tensor, law: Transformed, key: Key, shard: LocalShard | None) -> Tensor:
-    """Element by element in fp64: torch's log and exp differ in the last bit between devices and vector lanes."""
-    if dtensor.is_dtensor(tensor):
-        boxes = dtensor.local_fills(tensor)
-    else:
-        boxes = [(tensor, shard or LocalShard.whole(tuple(tensor.shape)))]
-    for view, box in boxes:
-        source = fill_(torch.empty(view.shape, dtype=torch.float32, device="cpu"), law.source, key=key, shard=box)
-        values = [law.transform(value) for value in source.flatten().tolist()]
-        with writing(view):
-            view.copy_(torch.tensor(values, dtype=torch.float32, device="cpu").view(view.shape))
-    return tensor
 
 
 def _zero(*biases: Tensor | None) -> None:

@@ -1,7 +1,8 @@
 """Plan: which law and key each parameter of a model gets, with every check made before anything is written."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from torch import Tensor, nn
 
@@ -19,35 +20,62 @@ from fastinit.stream import Key
 RolePatterns = Iterable[Named | tuple[str, Role] | tuple[str, Role, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Scheme:
-    """What the caller of init_model_ or verify_model_ asked for, checked."""
+class SchemeArguments(TypedDict, total=False):
+    """What init_model_ and verify_model_ take besides the model and the method, by name.
 
-    method: str
+    Args:
+        seed: of the whole model, 0; the key of a parameter is ``Key.of(name, seed)`` with its canonical name.
+        std: of what the method does not give another, 0.02.
+        roles: ``(pattern, Role)`` or ``(pattern, Role, layout)``, tried before the built-in ones; see fastinit.model.roles.
+        num_blocks, d_model: of the whole model, where its ``config`` or its attributes do not tell; asked for only if a
+            rule depends on it.
+        embedding_std: of the embedding under the method "normal"; without it, ``std``.
+        embed_scale: what the model multiplies its embeddings by, for the method "fan_in"; without it, its attribute.
+        shards: by parameter, where a plain tensor lies in a larger logical tensor.
+    """
+
     seed: int
     std: float
-    roles: tuple[Named, ...]
+    roles: RolePatterns
     num_blocks: int | None
     d_model: int | None
     embedding_std: float | None
     embed_scale: float | None
-    shards: Mapping[str, LocalShard]
+    shards: Mapping[str, LocalShard] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """A method and its arguments, checked; the defaults are these."""
+
+    method: str
+    seed: int = 0
+    std: float = 0.02
+    roles: RolePatterns = ()
+    num_blocks: int | None = None
+    d_model: int | None = None
+    embedding_std: float | None = None
+    embed_scale: float | None = None
+    shards: Mapping[str, LocalShard] | None = None
+    patterns: tuple[Named, ...] = field(init=False, repr=False)  # the roles, each in full
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {str(self.method)!r}")
         object.__setattr__(self, "seed", Key(self.seed).seed)
+        patterns = tuple(entry if isinstance(entry, Named) else Named(*entry) for entry in self.roles)
         for name in ("num_blocks", "d_model"):
             number = getattr(self, name)
             if number is not None and not is_size(number):
                 raise ValueError(f"{name}: expected a whole number > 0, got {number}")
         if self.embed_scale is not None and not self.embed_scale > 0:
             raise ValueError(f"embed_scale: expected a number > 0, got {self.embed_scale}")
-        for named in self.roles:
+        for named in patterns:
             if not isinstance(named.pattern, str) or not isinstance(named.role, Role):
                 raise TypeError(
                     f"roles: expected a pattern, a fastinit.model.roles.Role and perhaps a layout, got {named}"
                 )
+        object.__setattr__(self, "patterns", patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +116,13 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
     keys = {parameter.name: Key.of(parameter.name, scheme.seed) for parameter in parameters}
     check_streams(parameters, keys)
     found = {parameter.name: parameter for parameter in parameters}
-    unknown = [name for name in scheme.shards if name not in found]
+    unknown = [name for name in scheme.shards or () if name not in found]
     if unknown:
         raise ValueError(f"shards: expected names of parameters, got {', '.join(unknown)}")
     models = models_of(model, [parameter.paths for parameter in parameters])
     model_types = model_types_of(models)
-    named = named_by(found, model_types, scheme.roles)
-    check_matched(named, model_types, models, scheme.roles)
+    named = named_by(found, model_types, scheme.patterns)
+    check_matched(named, model_types, models, scheme.patterns)
     # Not from the names of the parameters: a pipeline stage has only some of the blocks.
     width = d_model_of(models) if scheme.d_model is None else None
     blocks = num_blocks_of(models) if scheme.num_blocks is None else None
@@ -136,7 +164,7 @@ class _Planner:
         )
 
     def _shard(self, found: Found) -> LocalShard | None:
-        given = self.scheme.shards.get(found.name)
+        given = (self.scheme.shards or {}).get(found.name)
         return experts_shard(found.owner, found.parameter) if given is None else given
 
     def _sizes(self, found: Found, named: Named) -> Sizes:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastinit.law.transformed import Constant, Law
+from fastinit.model.plan import Planned
+from fastinit.shard import dtensor
 from fastinit.shard.geometry import Shape
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
@@ -38,6 +40,26 @@ class Row:
 
 
 _SHOWN = 4  # names of modules; a model may have thousands
+
+
+def row_of(planned: Planned) -> Row:
+    """The row of a parameter that is filled as planned."""
+    parameter = planned.parameter
+    sharded = dtensor.is_dtensor(parameter)
+    local = parameter.detach().to_local() if sharded else parameter  # type: ignore[attr-defined]
+    return Row(
+        name=planned.name,
+        tied=planned.tied,
+        role=planned.role.value,
+        law=planned.law,
+        key=planned.key,
+        dtype=str(parameter.dtype).removeprefix("torch."),
+        global_shape=planned.global_shape,
+        local_shape=tuple(local.shape),
+        placements=" ".join(map(str, parameter.placements)) if sharded else "",  # type: ignore[attr-defined]
+    )
+
+
 _HEADER = ("parameter", "role", "law", "stream", "dtype", "shape", "local", "placements")
 
 
@@ -149,8 +171,18 @@ def law_text(law: Law | None) -> str:
     return words.get(name, "log-uniform time step") + interval + std
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The rows under the header, in columns; a column without any text is left out."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> str:
+    """The rows under the header, in columns; those named in ``numbers`` are aligned on the right, empty ones left out.
+
+    >>> print(table(["kind", "count"], [["norm", "16"], ["q", "4"]], numbers=["count"]))
+    kind  count
+    norm     16
+    q         4
+    """
     kept = [column for column in zip(header, *rows, strict=True) if not rows or any(column[1:])]
-    padded = [[cell.ljust(max(map(len, column))) for cell in column] for column in kept]
+    widths = [max(map(len, column)) for column in kept]
+    padded = [
+        [cell.rjust(width) if column[0] in numbers else cell.ljust(width) for cell in column]
+        for column, width in zip(kept, widths, strict=True)
+    ]
     return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))

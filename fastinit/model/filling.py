@@ -1,0 +1,74 @@
+"""Carrying out what was planned: any law into one tensor, and a whole plan in a few launches."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from fastinit.foreach import foreach_fill_
+from fastinit.generator import default_generator, draw_key
+from fastinit.init import fill_
+from fastinit.law.distributions import Distribution
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
+from fastinit.model.plan import Planned
+from fastinit.shard import dtensor
+from fastinit.shard.geometry import LocalShard
+from fastinit.shard.storage import is_fake, writing
+from fastinit.stream import Key
+
+
+def fill_plan_(plan: Sequence[Planned]) -> None:
+    """Fill every parameter of a plan."""
+    random = [planned for planned in plan if isinstance(planned.law, Distribution)]
+    foreach_fill_(
+        [planned.parameter for planned in random],
+        [planned.law for planned in random],  # type: ignore[misc]  # chosen by the type of their laws
+        keys=[planned.key for planned in random],
+        shards=[planned.shard for planned in random],
+    )
+    for planned in plan:
+        if not isinstance(planned.law, Distribution):
+            fill_planned_(planned.parameter, planned, planned.shard)
+
+
+def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
+    """Fill a tensor that stands for a parameter, or for the part of it that the shard says."""
+    fill_law_(tensor, planned.law, key=planned.key, shard=shard)
+
+
+def fill_law_(
+    tensor: Tensor,
+    law: Law | None,
+    *,
+    generator: Generator | None = None,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor, in place, from any law of transformed.py; with None leave it as it is.
+
+    >>> fill_law_(torch.empty(16), LogOfUniform(0.0, 16.0), key=Key.of("blocks.0.attention.A_log", seed=0))
+    """
+    if law is None:
+        return tensor
+    if isinstance(law, Constant):
+        with writing(tensor):
+            return tensor.fill_(law.value)
+    if isinstance(law, (LogOfUniform, InverseSoftplusOfLogUniform)):
+        if tensor.is_meta or is_fake(tensor):
+            return tensor
+        return _fill_transformed_(tensor, law, key or draw_key(generator or default_generator(tensor.device)), shard)
+    return fill_(tensor, law, generator=generator, key=key, shard=shard)
+
+
+def _fill_transformed_(tensor: Tensor, law: Transformed, key: Key, shard: LocalShard | None) -> Tensor:
+    """Element by element in fp64: torch's log and exp differ in the last bit between devices and vector lanes."""
+    if dtensor.is_dtensor(tensor):
+        boxes = dtensor.local_fills(tensor)
+    else:
+        boxes = [(tensor, shard or LocalShard.whole(tuple(tensor.shape)))]
+    for view, box in boxes:
+        source = fill_(torch.empty(view.shape, dtype=torch.float32, device="cpu"), law.source, key=key, shard=box)
+        values = [law.transform(value) for value in source.flatten().tolist()]
+        with writing(view):
+            view.copy_(torch.tensor(values, dtype=torch.float32, device="cpu").view(view.shape))
+    return tensor
