@@ -23,30 +23,22 @@ but for a bump that depends on the mantissa. P is a polynomial in that integer.
 Everything here is exact or decimal arithmetic, so the constants are the same on every machine.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from math import inf
 
-from fastinit.law import normal, quantile_table
+from fastinit.law import quantile_table
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.law.formats import FORMATS, round_to
-from fastinit.law.interpolation import interpolate
+from fastinit.law.interpolated import FAR_FROM, HALF_STEP, LEAST_NORMAL, far_or_narrow, narrow, narrow_uniform
 from fastinit.law.lowered import Lowered, Regime, fp32
 from fastinit.law.normal import CONTEXT, mass, tail
 from fastinit.law.reach import ends
 
-HALF_STEP = Decimal(2) ** -33  # half of one word's share of the mass
 # A tail this small is less than 1/64 of one word's share: the law is untruncated on that side.
 _NO_TAIL = Decimal(2) ** -38
-LEAST_NORMAL = Decimal(2) ** -126
-_EVEN = tuple((Decimal(k) / 8, Decimal(1)) for k in range(-8, 9))  # the places of a law whose density is nearly even
 _FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
-_FAR_DEGREE, _NARROW_DEGREE = 18, 10
-# Near the end that holds the mass: there the polynomial's variable is small, and rounds finely.
-_FAR_CENTRE = Decimal(-4)
-_FAR_FROM = 2  # sigma
 # CENTRAL folds std into its coefficients; outside of these they would leave fp32's normal range.
 _FOLDABLE = (Decimal(2) ** -24, Decimal(2) ** 60)
 _CENTRAL_MASS = Decimal("0.65")  # errors of the distribution function count relative to the mass inside
@@ -86,28 +78,12 @@ def _uniform(law: Uniform) -> Lowered:
     width = Decimal(law.b) - Decimal(law.a)
     scale = width * Decimal(2) ** -32
     if scale < LEAST_NORMAL:  # it would lose digits, or all of them
-        return _narrow_uniform(law, width)
+        return narrow_uniform(law, width)
     return Lowered(
         Regime.UNIFORM,
         scale=_fp32("b", scale),
         # Not below a, where it would take an instruction to keep the values that begin there inside.
         offset=max(_fp32("a", Decimal(law.a) + width * HALF_STEP), round_to(law.a, FORMATS["float32"], "up")),
-        a=law.a,
-        b=law.b,
-        open_right=True,
-    )
-
-
-def _narrow_uniform(law: Uniform, width: Decimal) -> Lowered:
-    if width < LEAST_NORMAL:
-        raise ValueError(
-            f"b: expected a, or more by at least 2**-126, the least normal fp32 number, got a={law.a!r} and b={law.b!r}"
-        )
-    shift, remainder = _split("a", (Decimal(law.a) + Decimal(law.b)) / 2)
-    return Lowered(
-        Regime.NARROW,
-        coefficients=(_fp32("a", remainder), _fp32("b", width / 2)),
-        shift=shift,
         a=law.a,
         b=law.b,
         open_right=True,
@@ -126,10 +102,10 @@ def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowe
     inside = mass(lower_bound, upper_bound)
     # The larger of the tails beyond the interval's point nearest to the mean: what the mass is measured against.
     nearest = Decimal("0.5") if lower_bound < 0 < upper_bound else min(1 - below, 1 - above)
-    if lower_bound >= _FAR_FROM or upper_bound <= -_FAR_FROM:
-        return _far_or_narrow(law, a, b, lower_bound, upper_bound)
+    if lower_bound >= FAR_FROM or upper_bound <= -FAR_FROM:
+        return far_or_narrow(law, a, b, lower_bound, upper_bound)
     if inside < nearest / 2:
-        return _narrow(law, a, b, lower_bound, upper_bound)
+        return narrow(law, a, b, lower_bound, upper_bound)
     reach = max(abs(lower_bound), abs(upper_bound))
     if reach <= Decimal("3.01"):
         if inside >= _CENTRAL_MASS and _FOLDABLE[0] <= std <= _FOLDABLE[1]:
@@ -199,113 +175,6 @@ def _skew(
         a=a,
         b=b,
     )
-
-
-def _far_or_narrow(
-    law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal
-) -> Lowered:
-    mirrored = upper_bound <= -_FAR_FROM
-    near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
-    drop = normal.log_tail_drop(near, far - near) if not far.is_infinite() else Decimal("Infinity")
-    rest = (-drop).exp()  # the tail beyond the far bound, in units of the one beyond the near bound
-    if rest > Decimal("0.5"):
-        return _narrow(law, a, b, lower_bound, upper_bound)
-    log_of_last = max((rest + (1 - rest) * HALF_STEP).ln() / normal.LN2, Decimal(-33))
-    centre = Decimal(_fp32("std", max(log_of_last / 2, _FAR_CENTRE)))
-    unit = Decimal(law.std) * (-1 if mirrored else 1)
-    shift, remainder = _split("a", Decimal(b if mirrored else a))
-
-    def value(offset: Decimal) -> Decimal:
-        return remainder + unit * normal.step_to_log_drop(near, -(centre + offset) * normal.LN2)
-
-    first, last = log_of_last - centre, -centre
-    grid = [first + (last - first) * k / 32 for k in range(33)]
-    return Lowered(
-        Regime.FAR,
-        coefficients=_held(
-            "std",
-            interpolate(value, lower=first, upper=last, degree=_FAR_DEGREE),
-            Decimal(law.std) / (near + 1 / near),
-            # A word far out in the tail weighs little, but its value is not to be off by more than a hundredth of the width.
-            [(t, max(Decimal(2) ** (t + centre), Decimal("1e-5"))) for t in grid],
-        ),
-        scale=_fp32("std", (1 - rest) * 2 * HALF_STEP),
-        offset=_fp32("std", rest + (1 - rest) * HALF_STEP),
-        shift=shift,
-        origin=_fp32("std", -centre),
-        split=_LAST if mirrored else _FIRST,
-        a=a,
-        b=b,
-    )
-
-
-def _narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal) -> Lowered:
-    mirrored = abs(upper_bound) < abs(lower_bound)
-    near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
-    unit = Decimal(law.std) * (-1 if mirrored else 1)
-    if (far - near) * (1 + abs(near) + abs(far)) < Decimal("1e-12"):  # the density is even to 12 digits
-
-        def step(share: Decimal) -> Decimal:
-            return share * (far - near)
-
-    elif near >= _FAR_FROM:
-        inside = 1 - (-normal.log_tail_drop(near, far - near)).exp()
-
-        def step(share: Decimal) -> Decimal:
-            return normal.step_to_log_drop(near, -(1 - share * inside).ln())
-
-    else:
-        below, inside = tail(-near), mass(near, far)
-
-        def step(share: Decimal) -> Decimal:
-            return normal.quantile(below + share * inside) - near
-
-    middle = step(Decimal("0.5"))
-
-    def value_over_t(t: Decimal) -> Decimal:
-        share = (1 + (-t if mirrored else t)) / 2
-        return unit * (step(share) - middle) / t
-
-    shift, remainder = _split("mean", Decimal(b if mirrored else a) + unit * middle)
-    return Lowered(
-        Regime.NARROW,
-        coefficients=_held(
-            "std",
-            (remainder, *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1)),
-            Decimal(law.std) * (far - near),
-            _EVEN,
-        ),
-        shift=shift,
-        a=a,
-        b=b,
-    )
-
-
-def _held(
-    argument: str, coefficients: Iterable[Decimal], width: Decimal, places: Iterable[tuple[Decimal, Decimal]]
-) -> tuple[float, ...]:
-    """A polynomial's coefficients in fp32.
-
-    Raises ``ValueError`` where they are so small that fp32 holds too few of their digits: when what is lost at one of the
-    ``places``, which are values of the variable and the density there in units of the highest, is more than 1e-7 of the mass.
-    ``width`` is that of a law which has the highest density everywhere.
-    """
-    exact = tuple(coefficients)
-    held = tuple(_fp32(argument, c) for c in exact)
-    lost = [c - Decimal(h) if abs(c) < LEAST_NORMAL else Decimal(0) for c, h in zip(exact, held, strict=True)]
-    for variable, density in places if any(lost) else ():
-        if abs(sum((c * variable**k for k, c in enumerate(lost)), Decimal(0))) * density > width * Decimal("1e-7"):
-            raise ValueError(
-                f"{argument}: expected a law that is wide enough for fp32, whose least normal number is 2**-126, got one of "
-                f"the width {float(width):.3g}, most of whose digits are lost"
-            )
-    return held
-
-
-def _split(argument: str, value: Decimal) -> tuple[float, Decimal]:
-    """The nearest fp32 value, and what is left of the value, which a polynomial's constant term takes."""
-    nearest = _fp32(argument, value)
-    return nearest, value - Decimal(nearest)
 
 
 def _fp32(argument: str, value: float | Decimal) -> float:
