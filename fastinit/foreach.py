@@ -13,10 +13,11 @@ from torch import Tensor
 from fastinit import op
 from fastinit.backends import backend_for
 from fastinit.fill import Fills, Place
-from fastinit.init import boxes_of, fill_
+from fastinit.init import fill_
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.law.lowering import lower
 from fastinit.shard import dtensor
+from fastinit.shard.described import boxes_of
 from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.placements import Box

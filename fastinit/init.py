@@ -9,9 +9,9 @@ from fastinit import op
 from fastinit.generator import default_generator, draw_key
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 from fastinit.law.lowering import lower
-from fastinit.shard import dtensor
-from fastinit.shard.geometry import LocalShard, overlaps
-from fastinit.shard.storage import check_memory, check_tensor, is_fake, is_traced
+from fastinit.shard.described import describe
+from fastinit.shard.geometry import LocalShard
+from fastinit.shard.storage import is_fake, is_traced
 from fastinit.stream import Key
 
 
@@ -115,47 +115,24 @@ def fill_(
     shard: LocalShard | None = None,
 ) -> Tensor:
     """Fill the tensor from any law of distributions.py: what the three public fills are made of."""
-    check_tensor(tensor)
     if key is not None and generator is not None:
         raise ValueError("key: expected a key or a generator, got both")
     if key is not None and not isinstance(key, Key):
         raise TypeError(f"key: expected a fastinit.Key, got {key!r}")
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
+    described = describe(tensor, shard)
     if not torch.compiler.is_compiling():  # the operator checks it too, but a rank without elements does not call it
         lower(law).bounds(str(tensor.dtype).removeprefix("torch."))
-    boxes = boxes_of(tensor, shard)
     if tensor.is_meta:
         return tensor
-    if not torch.compiler.is_compiling():
-        for view, _ in boxes:
-            check_memory(view)
     if key is None:
         if not torch.compiler.is_compiling() and is_fake(tensor) and not is_traced():
             return tensor
         key = draw_key(generator or default_generator(tensor.device))
     with torch.no_grad():
-        for view, box in boxes:
+        for view, box in described.boxes:
             op.fill(view, law, key, box)
-    if dtensor.is_dtensor(tensor):
+    if described.sharded:
         torch.autograd.graph.increment_version(tensor)  # the operator has seen the local tensor alone
     return tensor
-
-
-def boxes_of(tensor: Tensor, shard: LocalShard | None) -> list[tuple[Tensor, LocalShard]]:
-    """The plain tensors to fill, each with its place in the logical global tensor."""
-    if dtensor.is_dtensor(tensor):
-        if shard is not None:
-            raise ValueError("shard: expected none with a DTensor, whose placements say where it lies")
-        return dtensor.local_fills(tensor)
-    if overlaps(tuple(tensor.shape), tensor.stride()):
-        raise ValueError(
-            f"tensor: expected one memory location an element, got shape {tuple(tensor.shape)} with strides "
-            f"{tensor.stride()}; fill the tensor before it is expanded"
-        )
-    if shard is None:
-        return [(tensor, LocalShard.whole(tuple(tensor.shape)))]
-    if not isinstance(shard, LocalShard):
-        raise TypeError(f"shard: expected a fastinit.LocalShard, got {shard!r}")
-    shard.check_holds(tuple(tensor.shape))
-    return [(tensor, shard)]

@@ -14,10 +14,10 @@ from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law,
 from fastinit.model.roles import Named, named_by
 from fastinit.model.sizes import Told, Wrapped
 from fastinit.model.walk import Found, flat_shards
-from fastinit.shard import dtensor
-from fastinit.shard.geometry import LocalShard, overlaps
+from fastinit.shard.described import describe
+from fastinit.shard.geometry import LocalShard
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.storage import Place, check_memory
+from fastinit.shard.storage import Place
 from fastinit.stream import WRAPPER_PARTS, Key
 
 # Parts of names that tell why no pattern matches, and what to do then.
@@ -133,17 +133,7 @@ def check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) ->
         return
     if not isinstance(law, (Constant, LogOfUniform, InverseSoftplusOfLogUniform)):
         _check_value(law, str(tensor.dtype).removeprefix("torch."))
-    if dtensor.is_dtensor(tensor):
-        if shard is not None:
-            raise ValueError("shards: expected none for a DTensor, whose placements say where it lies")
-        for view, _ in dtensor.local_fills(tensor):
-            check_memory(view)
-        return
-    check_memory(tensor)
-    if not tensor.is_contiguous() and overlaps(tuple(tensor.shape), tensor.stride()):
-        raise ValueError(f"expected one memory location an element, got strides {tensor.stride()}")
-    if shard is not None:
-        shard.check_holds(tuple(tensor.shape))
+    describe(tensor, shard)
 
 
 @lru_cache(maxsize=4096)

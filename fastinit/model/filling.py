@@ -11,7 +11,7 @@ from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
 from fastinit.model.plan import Planned
-from fastinit.shard import dtensor
+from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake, writing
 from fastinit.stream import Key
@@ -62,11 +62,7 @@ def fill_law_(
 
 def _fill_transformed_(tensor: Tensor, law: Transformed, key: Key, shard: LocalShard | None) -> Tensor:
     """Element by element in fp64: torch's log and exp differ in the last bit between devices and vector lanes."""
-    if dtensor.is_dtensor(tensor):
-        boxes = dtensor.local_fills(tensor)
-    else:
-        boxes = [(tensor, shard or LocalShard.whole(tuple(tensor.shape)))]
-    for view, box in boxes:
+    for view, box in describe(tensor, shard).boxes:
         source = fill_(torch.empty(view.shape, dtype=torch.float32, device="cpu"), law.source, key=key, shard=box)
         values = [law.transform(value) for value in source.flatten().tolist()]
         with writing(view):

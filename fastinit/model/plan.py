@@ -12,7 +12,7 @@ from fastinit.model.roles import Named, Role, block_of, fan_in, named_by
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
 from fastinit.model.sizes import d_model_of, embed_scale_of, is_size, model_types_of, models_of, num_blocks_of
 from fastinit.model.walk import Found, experts_shard, parameters_of, tied
-from fastinit.shard import dtensor
+from fastinit.shard.described import Boxes, boxes_of
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.storage import check_tensor
 from fastinit.stream import Key
@@ -96,11 +96,9 @@ class Planned:
         """The shape of the logical tensor."""
         return self.shard.global_shape if self.shard else tuple(self.parameter.shape)
 
-    def boxes(self) -> list[tuple[Tensor, LocalShard]]:
+    def boxes(self) -> Boxes:
         """The plain tensors of this rank, each with its place in the logical tensor."""
-        if dtensor.is_dtensor(self.parameter):
-            return dtensor.local_fills(self.parameter)
-        return [(self.parameter, self.shard or LocalShard.whole(tuple(self.parameter.shape)))]
+        return boxes_of(self.parameter, self.shard)
 
 
 def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
