@@ -14,10 +14,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.cli.errors import UsageError
-from fastinit.cli.init import backend_name, heading
 from fastinit.cli.memory import choose_layers, free_bytes
 from fastinit.cli.report import FASTINIT, roles_table, totals
-from fastinit.cli.source import asked_plan, by_role, of_preset
+from fastinit.cli.source import asked_plan, backend_name, by_role, heading, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import Planned

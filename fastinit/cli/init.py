@@ -17,7 +17,7 @@ from fastinit.cli.digest import model_digest
 from fastinit.cli.errors import UsageError
 from fastinit.cli.memory import choose_layers, free_bytes, size_text
 from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
-from fastinit.cli.source import asked_plan, by_role, of_preset
+from fastinit.cli.source import asked_plan, backend_name, by_role, heading, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant
@@ -89,20 +89,6 @@ def run(arguments: Namespace) -> int:
             digest = model_digest(weights, lambda tensor: advance(tensor.numel()))
         print(f"digest: sha256 {digest} over the bits of {len(weights)} tensors")
     return 1 if different else 0
-
-
-def heading(known: Preset, layers: int, reason: str, dtype: torch.dtype) -> str:
-    """Two lines: the preset, and how much of it is filled."""
-    elements = numel(known, layers)
-    return (
-        f"{known.name}: {known.model}, {known.parameters:,} parameters ({known.sources[0]})\n"
-        f"{layers} of {known.num_layers} layers ({reason}): {elements:,} elements, {size_text(elements * dtype.itemsize)}"
-    )
-
-
-def backend_name(device: torch.device) -> str:
-    """The backend that fills tensors on the device."""
-    return backend_for(device.type).__name__.rpartition(".")[2]
 
 
 def _write(arguments: Namespace, known: Preset, dtype: torch.dtype) -> int:

@@ -8,11 +8,13 @@ from itertools import groupby
 import torch
 from torch import nn
 
+from fastinit.backends import backend_for
 from fastinit.cli.errors import UsageError
+from fastinit.cli.memory import size_text
 from fastinit.model.plan import Planned, Scheme, plan_of
 from fastinit.model.presets import Preset
 from fastinit.model.roles import Role
-from fastinit.model.skeleton import build
+from fastinit.model.skeleton import build, numel
 
 
 def of_preset(preset: Preset, layers: int, dtype: torch.dtype) -> nn.Module:
@@ -35,6 +37,20 @@ def of_function(name: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise UsageError(f"--model: expected a function that returns a torch.nn.Module, got {type(model).__name__}")
     return model
+
+
+def heading(known: Preset, layers: int, reason: str, dtype: torch.dtype) -> str:
+    """Two lines: the preset, and how much of it is filled."""
+    elements = numel(known, layers)
+    return (
+        f"{known.name}: {known.model}, {known.parameters:,} parameters ({known.sources[0]})\n"
+        f"{layers} of {known.num_layers} layers ({reason}): {elements:,} elements, {size_text(elements * dtype.itemsize)}"
+    )
+
+
+def backend_name(device: torch.device) -> str:
+    """The backend that fills tensors on the device."""
+    return backend_for(device.type).__name__.rpartition(".")[2]
 
 
 def asked_plan(model: nn.Module, arguments: Namespace) -> list[Planned]:
