@@ -1,18 +1,25 @@
 """One module a backend, each with ``fill_(tensor, fill)``; they differ in speed alone, never in a bit."""
 
+import gc
 import importlib
 from functools import cache
-from importlib.util import find_spec
 from types import ModuleType
 
-BACKENDS = ("triton", "numba", "reference")
+BACKENDS = ("triton", "llvm", "numba", "reference")
 
 
 def get(name: str) -> ModuleType:
     """The backend called ``name``; nothing else is tried when it cannot be imported."""
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
-    return importlib.import_module(f"fastinit.backends.{name}")
+    # What a backend imports makes so many objects that the collector would go through all of torch's, which takes 80 ms.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(f"fastinit.backends.{name}")
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @cache
@@ -24,5 +31,5 @@ def backend_for(device_type: str) -> ModuleType:
     if device_type == "cuda":  # ROCm's devices too
         return get("triton")
     if device_type == "cpu":
-        return get("numba" if find_spec("numba") and find_spec("fastinit.backends.numba") else "reference")
+        return get("llvm")
     raise NotImplementedError(f"tensor: expected one on a CPU or a CUDA or ROCm device, got one on {device_type!r}")
