@@ -76,6 +76,7 @@ FMA = {fused: fma_function(fused) for fused in {host().fused, False}}
 @example(2.0**-12 * (1 + E15), 2.0**-12 * (1 - E15), ODD)
 @example(2.0**-12 * (1 + E15), -(2.0**-12) * (1 - E15), -ODD)
 @example(2.0**-12 * (1 + E15), -(2.0**-12) * (1 - E15), 1 + 2.0**-22)
+@example(2.0**-12 * (1 + E15), -(2.0**-12) * (1 - E15), ODD)
 @example(2.0**-80, 2.0**-60, 2.0**-127)  # below the normal range
 @example(2.0**-75 * ODD, 2.0**-75, 2.0**-149)
 @settings(max_examples=300)

@@ -5,6 +5,8 @@ import importlib
 from functools import cache
 from types import ModuleType
 
+from fastinit.backends import forks
+
 BACKENDS = ("triton", "llvm", "numba", "reference")
 
 
@@ -12,14 +14,15 @@ def get(name: str) -> ModuleType:
     """The backend called ``name``; nothing else is tried when it cannot be imported."""
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
-    # What a backend imports makes so many objects that the collector would go through all of torch's, which takes 80 ms.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return importlib.import_module(f"fastinit.backends.{name}")
-    finally:
-        if collecting:
-            gc.enable()
+    with forks.lock:
+        # What a backend imports makes so many objects that the collector would go through all of torch's, for 80 ms.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return importlib.import_module(f"fastinit.backends.{name}")
+        finally:
+            if collecting:
+                gc.enable()
 
 
 @cache

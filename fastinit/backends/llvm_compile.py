@@ -1,15 +1,14 @@
 """Compiled functions of the llvm backend: made for this processor when first asked for, kept in memory, never on disk."""
 
 import ctypes
-import os
 import platform
-import threading
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 from llvmlite import binding
 
+from fastinit.backends import forks
 from fastinit.backends.llvm_ir import Function
 from fastinit.backends.llvm_loops import Kind, fill_function
 
@@ -53,24 +52,22 @@ class Compiled(NamedTuple):
 @cache
 def host() -> Target:
     """This machine's processor."""
-    try:
-        features = binding.get_host_cpu_features().flatten()
-    except RuntimeError:  # a system that LLVM cannot ask: the name has to do
-        features = ""
-    return Target(binding.get_host_cpu_name(), features)
+    with forks.lock:
+        try:
+            features = binding.get_host_cpu_features().flatten()
+        except RuntimeError:  # a system that LLVM cannot ask: the name has to do
+            features = ""
+        return Target(binding.get_host_cpu_name(), features)
 
 
 _compiled: dict[tuple[Kind, Target], Compiled] = {}
-# LLVM's state is one for all threads. A fork waits, so that no child has it half changed, or locked by a thread that is gone.
-_lock = threading.RLock()
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def compiled(kind: Kind, target: Target) -> Compiled:
     """The function of a kind."""
     found = _compiled.get((kind, target))
     if found is None:
-        with _lock:
+        with forks.lock:
             found = _compiled.get((kind, target))
             if found is None:
                 found = _compiled[kind, target] = _compile(kind, target)
@@ -86,15 +83,19 @@ def _compile(kind: Kind, target: Target) -> Compiled:
 
 def address_of(function: Function, target: Target) -> int:
     """Compile a function; its code stays until the process ends, whoever may still run it by then."""
-    with _lock:
-        binding.initialize_native_target()
-        binding.initialize_native_asmprinter()
-        machine = binding.Target.from_default_triple().create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2, jit=True
-        )
-        # No pass runs before the code is generated: the loops are written as they are to be.
-        engine = binding.create_mcjit_compiler(binding.parse_assembly(function.text()), machine)
-        engine.finalize_object()
-        address = int(engine.get_function_address(function.name))
-        engine.detach()
+    with forks.lock:
+        return _address_of(function, target)  # which leaves nothing of LLVM's to be freed later on
+
+
+def _address_of(function: Function, target: Target) -> int:
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    machine = binding.Target.from_default_triple().create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, jit=True
+    )
+    # No pass runs before the code is generated: the loops are written as they are to be.
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(function.text()), machine)
+    engine.finalize_object()
+    address = int(engine.get_function_address(function.name))
+    engine.detach()
     return address
