@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 _LOOK = 0.3  # seconds
 ENVIRONMENT = (
-    "device_type", "device", "driver", "threads", "load", "torch", "triton", "numba", "fastinit", "stream", "commit", "date",
+    "device_type", "device", "driver", "threads", "load", "torch", "triton", "numba", "llvmlite", "fastinit", "stream", "commit",
+    "date",
 )  # fmt: skip
 # p20 and p80 are of what the column before them is the median of.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -58,7 +59,8 @@ def environment(device: torch.device | None) -> Row:
         "load": _load() if kind else "",
         "torch": torch.__version__,
         "triton": _version("triton") or _version("pytorch-triton-rocm") or _version("pytorch-triton"),
-        "numba": _version("numba"),
+        "numba": "",  # it compiled the CPU's fills of older rows
+        "llvmlite": _version("llvmlite"),
         "fastinit": fastinit.__version__,
         "stream": str(fastinit.STREAM_VERSION),
         "commit": _commit(),

@@ -49,7 +49,7 @@ def origin(row: Row) -> str:
         parts += [f"busy with other work (load {row['load']})"]
     parts += [f"torch {row['torch']}"]
     parts += [f"Triton {row['triton']}"] if row["triton"] and row["device_type"] != "cpu" else []
-    parts += [f"numba {row['numba']}"] if row["numba"] and row["device_type"] == "cpu" else []
+    parts += [f"{name} {row[name]}" for name in ("numba", "llvmlite") if row[name] and row["device_type"] == "cpu"]
     parts += [f"fastinit {row['fastinit']} at {row['commit'] or 'an unknown commit'}", row["date"][:10]]
     return ", ".join(part for part in parts if part)
 

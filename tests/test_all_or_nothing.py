@@ -16,18 +16,18 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import fastinit
 from fastinit import Key, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
-from fastinit.backends import numba, reference
+from fastinit.backends import llvm, reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
 from fastinit.model.filling import fill_law_
 from fastinit.model.roles import Role
 
-BACKENDS = {"triton": interpreted, "numba": numba, "reference": reference}
+BACKENDS = {"triton": interpreted, "llvm": llvm, "reference": reference}
 FILLS = (fastinit.trunc_normal_, fastinit.normal_, fastinit.uniform_)
 LAWS = (LogOfUniform(0.0, 16.0), InverseSoftplusOfLogUniform(0.001, 0.1, 1e-4), Constant(3.0), Normal(), Uniform())
 KEY = Key(1, 2)
 backends = pytest.mark.parametrize("backend", BACKENDS)
-on_a_cpu = pytest.mark.parametrize("backend", ["numba", "reference"])
+on_a_cpu = pytest.mark.parametrize("backend", ["llvm", "reference"])
 fills = pytest.mark.parametrize("fill_", FILLS, ids=lambda fill_: fill_.__name__)
 laws = pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 
@@ -211,7 +211,7 @@ def test_a_device_that_nothing_serves_is_refused_before_the_others_are_filled() 
         calls.append(device_type)
         if len(calls) == 2:
             raise NotImplementedError("no such device")
-        return numba
+        return llvm
 
     calls: list[str] = []
     described = foreach._described

@@ -201,8 +201,8 @@ def test_tables_say_what_was_measured_where_and_that_no_gpu_confirms_it(measured
     text = report.speed()
     assert text.startswith(tables.UNCONFIRMED)
     origin = (
-        f"a CPU, {measured['threads']} thread{'s' * (measured['threads'] != '1')}, torch {torch.__version__}, numba "
-        f"{measured['numba']}, fastinit {fastinit.__version__} at abc, 2026-01-02"
+        f"a CPU, {measured['threads']} thread{'s' * (measured['threads'] != '1')}, torch {torch.__version__}, llvmlite "
+        f"{measured['llvmlite']}, fastinit {fastinit.__version__} at abc, 2026-01-02"
     )
     assert text.count(origin) == 2
     assert "16 KiB" in text

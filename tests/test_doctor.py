@@ -3,12 +3,14 @@
 import sys
 from types import ModuleType, SimpleNamespace
 
+import llvmlite
 import pytest
 import torch
 
 from fastinit import LocalShard
 from fastinit.__main__ import main
 from fastinit.backends import reference
+from fastinit.backends.llvm_compile import host
 from fastinit.cli import doctor
 from fastinit.fill import Fill
 
@@ -37,11 +39,27 @@ def test_doctor_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("small_doctor")
-def test_doctor_says_that_numba_is_missing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(doctor.backends, "backend_for", lambda device_type: reference)
+def test_doctor_names_the_processor_that_is_compiled_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
-    assert "numba    not installed: the reference fills on a CPU" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"llvmlite {llvmlite.__version__}" in printed
+    target = host()
+    vectors = f"{target.vector_bits}-bit vectors, {'fma' if target.fused else 'no fma'}"
+    assert f" cores ({target.cpu}, {vectors}), llvm backend\n" in printed
+
+
+@pytest.mark.usefixtures("small_doctor")
+def test_doctor_fails_without_llvmlite(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing slower takes its place."""
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    for module in [name for name in sys.modules if name.startswith("fastinit.backends.llvm")]:
+        monkeypatch.delitem(sys.modules, module)
+    doctor.backends.backend_for.cache_clear()
+    assert main(["doctor"]) == 1
+    doctor.backends.backend_for.cache_clear()
+    printed = capsys.readouterr().out
+    assert "llvmlite not installed: needed on a CPU" in printed
+    assert "FAIL  cpu: its backend cannot be imported" in printed
 
 
 @pytest.mark.usefixtures("small_doctor")

@@ -22,11 +22,11 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import fastinit
 from fastinit import Key, LocalShard, foreach, foreach_fill_
-from fastinit.backends import numba, reference, triton_table
+from fastinit.backends import llvm, reference, triton_table
 from fastinit.fill import Fill
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
 
-BACKENDS = {"triton": interpreted, "numba": numba, "reference": reference}
+BACKENDS = {"triton": interpreted, "llvm": llvm, "reference": reference}
 LAW = LAWS["3sigma"]
 KEY = Key(2**63 + 5, 2**64 - 7)
 backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -82,8 +82,8 @@ def test_kernel_is_one_by_one(listed):
 
 @settings(max_examples=150)
 @given(listed=st.lists(items(), max_size=6))
-def test_numba_is_one_by_one(listed):
-    assert_one_by_one("numba", listed)
+def test_llvm_is_one_by_one(listed):
+    assert_one_by_one("llvm", listed)
 
 
 @settings(max_examples=25)
@@ -198,7 +198,7 @@ def test_any_number_of_threads(threads, monkeypatch):
     listed = [flat(1 + 977 * k % 3001, DTYPES[k % 3], some[k % 5], first=k) for k in range(200)]
     bank = Memory((3, 70, 500), (0, 2, 1), (1, 0, 2), 1)
     listed[7:7] = [flat(2**18 + 3), (bank, torch.float32, LAW, KEY, LocalShard((9, 2000, 504), (4, 3, 4)))]
-    assert_one_by_one("numba", listed)
+    assert_one_by_one("llvm", listed)
 
 
 # ------------------------------------------------------------------------------------------------------ what is left

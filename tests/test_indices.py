@@ -8,7 +8,7 @@ from strategies import LAWS
 
 import fastinit
 from fastinit import Key, LocalShard, foreach, foreach_fill_, reference
-from fastinit.backends import numba
+from fastinit.backends import llvm
 from fastinit.fill import Fill
 from fastinit.law.lowering import lower
 from fastinit.shard.geometry import row_major_strides
@@ -44,7 +44,7 @@ def expected(shape: tuple[int, ...], shard: LocalShard) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("backend", [reference, numba, interpreted], ids=["reference", "numba", "triton"])
+@pytest.mark.parametrize("backend", [reference, llvm, interpreted], ids=["reference", "llvm", "triton"])
 @places
 def test_backends(backend, transposed, shape, global_shape, global_offset):
     shard = LocalShard(global_shape, global_offset)
@@ -53,7 +53,7 @@ def test_backends(backend, transposed, shape, global_shape, global_offset):
     assert_same_bits(tensor.contiguous(), expected(shape, shard))
 
 
-@pytest.mark.parametrize("backend", [reference, numba, interpreted], ids=["reference", "numba", "triton"])
+@pytest.mark.parametrize("backend", [reference, llvm, interpreted], ids=["reference", "llvm", "triton"])
 def test_lists(backend, monkeypatch):
     monkeypatch.setattr(foreach, "backend_for", lambda device: backend)
     shards = [LocalShard(*place[1:]) for place in PLACES]

@@ -257,7 +257,7 @@ def test_an_unserved_device_is_named():
 
     with pytest.raises(NotImplementedError, match="expected one on a CPU or a CUDA or ROCm device, got one on 'mps'"):
         backend_for("mps")
-    with pytest.raises(ValueError, match="backend: expected one of triton, numba, reference, got 'cuda'"):
+    with pytest.raises(ValueError, match="backend: expected one of triton, llvm, reference, got 'cuda'"):
         get("cuda")
 
 

@@ -113,7 +113,7 @@ def test_no_torch_is_reached(name: str) -> None:
             reached.add(imported)
             if imported in SOURCES:
                 waiting.append(imported)
-    assert not {m for m in reached if m.split(".")[0] in ("torch", "triton", "numba")}
+    assert not {m for m in reached if m.split(".")[0] in ("torch", "triton", "llvmlite")}
 
 
 def test_imports_make_no_circle() -> None:
@@ -131,9 +131,15 @@ def python(code: str, folder: Path) -> str:
 
 
 def test_import_is_light(tmp_path: Path) -> None:
-    heavy = ("triton", "numba", "torch.distributed.tensor", "torch._dynamo", "safetensors", "olmo_core", "scipy")
+    heavy = ("triton", "llvmlite", "torch.distributed.tensor", "torch._dynamo", "safetensors", "olmo_core", "scipy")
     code = f"import sys, fastinit; print([m for m in {heavy} if m in sys.modules])"
     assert python(code, tmp_path) == "[]"
+
+
+@pytest.mark.parametrize("call", ["enable", "disable"])
+def test_a_backend_s_import_leaves_the_collector_as_it_was(call: str, tmp_path: Path) -> None:
+    code = f"import gc; gc.{call}(); from fastinit.backends import get; get('llvm'); print(gc.isenabled())"
+    assert python(code, tmp_path) == str(call == "enable")
 
 
 def test_kernels_is_no_package_of_its_own(tmp_path: Path) -> None:

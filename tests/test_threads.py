@@ -19,7 +19,7 @@ from strategies import LAWS
 
 import fastinit
 from fastinit import Key
-from fastinit.backends import numba, reference, threads
+from fastinit.backends import llvm, reference, threads
 from fastinit.fill import Fill
 from fastinit.shard.geometry import LocalShard
 
@@ -154,7 +154,7 @@ def fill_list(tensor: torch.Tensor) -> None:
 
 
 FILLS: dict[str, tuple[Callable[[torch.Tensor], None], int]] = {
-    "numba": (lambda tensor: numba.fill_(tensor, FILL), SIZE),
+    "llvm": (lambda tensor: llvm.fill_(tensor, FILL), SIZE),
     "list": (fill_list, SIZE),
     "reference": (lambda tensor: reference.fill_(tensor, SMALL), SIZE // 64),
 }
@@ -177,7 +177,7 @@ def test_interrupted_fills_leave_nobody_writing(name, workers, monkeypatch):
     """24 interrupts at random moments, 504 in all: nothing outside of the tensor is written, and inside nothing later on."""
     fill, size = FILLS[name]
     monkeypatch.setattr(torch, "get_num_threads", lambda: workers)
-    monkeypatch.setattr(numba, "PIECE", 2**15)
+    monkeypatch.setattr(llvm, "PIECE", 2**15)
     armed, chance, longest = False, random.Random(workers), 1e-3
 
     def alarm(*_: object) -> None:

@@ -13,23 +13,30 @@ not hold costs up to a whole spacing, as the values end inside of it. The budget
 """
 
 import argparse
+import ctypes
 import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numba import njit
+from scipy.special import erfc, erfcx
 
-from fastinit.backends.numba import _law as compiled_law
-from fastinit.backends.numba_loops import value_of
+from fastinit.backends.llvm_compile import address_of, host
+from fastinit.backends.llvm_ir import I32, I64, Function
+from fastinit.backends.llvm_laws import Law, elements, packed
+from fastinit.backends.llvm_ops import convert, iota, loop, store
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.lowered import Lowered
 from fastinit.law.lowering import lower
 
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
+LANES, BLOCK = 64, 2**17  # of the compiled code's vectors; words that are looked at together
 WITHIN_3_SIGMA, ELSEWHERE = 1e-6, 3e-6  # the budgets
 # By how much of the mass, beyond one fp32 spacing, a value may lie below its predecessor's; a uniform's never does.
 DOWNWARD = 3e-7
@@ -95,46 +102,37 @@ class Figures:
         )
 
 
-@njit(error_model="numpy")
-def mills_ratio(x):
-    """P(Z > x) / density(x) for x >= 0."""
-    if x < 5.0:
-        return math.erfc(x / math.sqrt(2.0)) * math.exp(x * x / 2.0) * math.sqrt(math.pi / 2.0)
-    fraction = x
-    for k in range(60, 0, -1):
-        fraction = x + k / fraction
-    return 1.0 / fraction
+def mills_ratio(x: Any) -> Any:
+    """P(Z > x) / density(x)."""
+    return erfcx(x / math.sqrt(2.0)) * math.sqrt(math.pi / 2.0)
 
 
-@njit(error_model="numpy")
-def tail_drop(start, step):
+def tail_drop(start: float, step: Any) -> Any:
     """ln(P(Z > start) / P(Z > start + step)) for start >= 0."""
-    if step == math.inf:
+    if np.isscalar(step) and step == math.inf:
         return math.inf
-    return step * (start + step / 2.0) - math.log(mills_ratio(start + step) / mills_ratio(start))
+    return step * (start + step / 2.0) - np.log(mills_ratio(start + step) / mills_ratio(start))
 
 
-@njit(error_model="numpy")
-def cdf(x, kind, mean, std, a, b):
+def cdf(x: Any, kind: int, mean: float, std: float, a: float, b: float) -> tuple[Any, Any]:
     """F(x) and the density at x. ``kind``: 0 uniform, 1 both sides of the mean, 2 right of it, 3 left of it."""
     if kind == 0:
-        return (x - a) / (b - a), 1.0 / (b - a)
+        return (x - a) / (b - a), np.full_like(x, 1.0 / (b - a))
     alpha, beta, z = (a - mean) / std, (b - mean) / std, (x - mean) / std
     root = math.sqrt(2.0)
     if kind == 1:
         mass = 1.0 - math.erfc(-alpha / root) / 2.0 - math.erfc(beta / root) / 2.0
-        if z < 0.0:
-            share = (math.erfc(-z / root) - math.erfc(-alpha / root)) / 2.0 / mass
-        else:
-            share = 1.0 - (math.erfc(z / root) - math.erfc(beta / root)) / 2.0 / mass
-        return share, math.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi) / mass / std
+        edge = np.where(z < 0.0, math.erfc(-alpha / root), math.erfc(beta / root))
+        from_edge = (erfc(np.abs(z) / root) - edge) / 2.0 / mass
+        share = np.where(z < 0.0, from_edge, 1.0 - from_edge)
+        return share, np.exp(-z * z / 2.0) / math.sqrt(2.0 * math.pi) / mass / std
     if kind == 2:
         near, step, width = alpha, (x - a) / std, (b - a) / std
     else:
         near, step, width = -beta, (b - x) / std, (b - a) / std
-    inside = -math.expm1(-tail_drop(near, width))
-    share = -math.expm1(-tail_drop(near, step)) / inside
-    density = math.exp(-step * (near + step / 2.0)) / mills_ratio(near) / inside / std
+    inside = -np.expm1(-tail_drop(near, width))
+    share = -np.expm1(-tail_drop(near, step)) / inside
+    density = np.exp(-step * (near + step / 2.0)) / mills_ratio(near) / inside / std
     return (share if kind == 2 else 1.0 - share), density
 
 
@@ -147,60 +145,73 @@ def kind_of(law: Distribution) -> tuple[int, float, float, float, float]:
     return kind, law.mean, law.std, a, b
 
 
-@njit(nogil=True, error_model="numpy")
-def scan(first, last, stride, law, lowest, highest, low_edge, high_edge, kind, mean, std, a, b):
-    """Words first, first + stride, ... below last: the figures, as an array. The edges are the law's own bounds."""
-    block = np.empty(4096, np.float32)
-    smallest, largest, worst, worst_rounding, beyond, steps, step = np.inf, -np.inf, 0.0, 0.0, 0.0, 0, 0.0
-    before = np.float32(np.nan)
-    share = density = spacing = cost = 0.0
-    r = first
-    while r < last:
-        count = min(4096, (last - r + stride - 1) // stride)
-        for k in range(count):
-            block[k] = min(max(value_of(np.int32(r + k * stride), law), lowest), highest)
-        for k in range(count):
-            value = block[k]
-            level = (r + k * stride + 2147483648.0 + 0.5) / 4294967296.0
-            if value != before:
-                x = np.float64(value)
-                spacing = np.float64(np.nextafter(np.float32(abs(value)), np.float32(np.inf))) - abs(x)
-                share, density = cdf(x, kind, mean, std, a, b)
-                if value < before:
-                    steps += 1
-                    step = max(step, density * (np.float64(before) - x - spacing))
-                cost = density * spacing / 2.0
-                # At the ends the spacing inside the bound is lost too.
-                if value in (low_edge, high_edge):
-                    cost *= 2.0
-                smallest, largest = min(smallest, x), max(largest, x)
-                worst_rounding = max(worst_rounding, cost)
-                before = value
-            distance = abs(share - level) + 2.0**-33
-            worst = max(worst, distance)
-            beyond = max(beyond, distance - cost)
-        r += count * stride
-    return np.array([smallest, largest, steps, step, worst, worst_rounding, beyond])
+def compiled_values(constants: Lowered) -> Callable[[int, int, int], np.ndarray]:
+    """What the CPU backend's code for a law makes of the words first, first + stride, ..., so many of them, in fp32."""
+    function = Function("values", arguments=5, fused=host().fused)
+    numbers, out, first, count, stride = function.arguments
+    law, lanes = Law(numbers, len(constants.coefficients)), iota(function, I64.vector(LANES))
+    with loop(first * 0, count, LANES) as k:
+        words = convert((lanes + k) * stride + first, I32)
+        store(elements(words, constants.regime, law, "float32"), out + k * 4)
+    number = ctypes.c_int64
+    call = ctypes.CFUNCTYPE(None, ctypes.c_char_p, *[number] * 4)(address_of(function, host()))
+    packed_law = packed(constants, "float32")
+
+    def values(first: int, count: int, stride: int) -> np.ndarray:
+        whole = np.empty(-(-count // LANES) * LANES, np.float32)
+        call(packed_law, whole.ctypes.data, first, count, stride)
+        return whole[:count]
+
+    return values
+
+
+def scan(
+    first: int, last: int, stride: int, values_of: Callable[[int, int, int], np.ndarray],
+    low_edge: float, high_edge: float,  # the law's own bounds
+    law: tuple[int, float, float, float, float],  # of kind_of
+) -> list[float]:  # fmt: skip
+    """Words first, first + stride, ... below last: the figures."""
+    smallest, largest, steps, step, worst, worst_rounding, beyond = math.inf, -math.inf, 0, 0.0, 0.0, 0.0, 0.0
+    before = np.float32(math.nan)
+    for r in range(first, last, BLOCK * stride):
+        values = values_of(r, min(BLOCK, -(-(last - r) // stride)), stride)
+        # Words of one value lie together, and the farthest from the true law is the first or the last of them.
+        begin = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+        end = np.append(begin[1:], len(values)) - 1
+        value, previous = values[begin], np.append(before, values[begin[1:] - 1])
+        before = values[-1]
+        x = value.astype(np.float64)
+        spacing = np.nextafter(np.abs(value), np.float32(math.inf)).astype(np.float64) - np.abs(x)
+        share, density = cdf(x, *law)
+        down = value < previous
+        steps += int(down.sum())
+        step = max(step, (density * (previous.astype(np.float64) - x - spacing))[down].max(initial=0.0))
+        # At the ends the spacing inside the bound is lost too.
+        cost = density * spacing / 2.0 * np.where((value == low_edge) | (value == high_edge), 2.0, 1.0)
+        low, high = ((r + at * stride + 2147483648.0 + 0.5) / 4294967296.0 for at in (begin, end))
+        distance = np.maximum(np.abs(share - low), np.abs(share - high)) + 2.0**-33
+        smallest, largest = min(smallest, x.min()), max(largest, x.max())
+        worst_rounding = max(worst_rounding, cost.max())
+        worst, beyond = max(worst, distance.max()), max(beyond, (distance - cost).max())
+    return [smallest, largest, steps, step, worst, worst_rounding, beyond]
 
 
 def prove(name: str, law: Distribution, words: int = 2**32, threads: int = 2) -> Figures:
     """The figures of one law, over all words, or over evenly spaced ones and 2**16 at either end and in the middle."""
     begin = time.perf_counter()
     constants = lower(law)
-    loop_law, lowest, highest = compiled_law(law, "float32")
     # Where fp32 does not hold a bound, the last value inside of it.
     low_edge, high_edge = (
         np.float32(edge if edge != bound else math.nan)
         for edge, bound in zip(constants.bounds("float32"), (constants.a, constants.b), strict=True)
     )
-    arguments = (loop_law, lowest, highest, low_edge, high_edge, *kind_of(law))
+    arguments = (compiled_values(constants), low_edge, high_edge, kind_of(law))
     if words >= 2**32:
         part = 2**26
         ranges = [(first, first + part, 1) for first in range(-(2**31), 2**31, part)]
     else:
         ranges = [(-(2**31), 2**31, 2**32 // words)]
         ranges += [(first, first + 2**16, 1) for first in (-(2**31), -(2**15), 2**31 - 2**16)]
-    scan(0, 1, 1, *arguments)  # compiled before the threads begin
     with ThreadPoolExecutor(threads) as pool:
         rows = np.array(list(pool.map(lambda part: scan(*part, *arguments), ranges)))
     smallest, largest = rows[:, 0].min(), rows[:, 1].max()

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from fastinit.backends import forks
 
-BACKENDS = ("triton", "llvm", "numba", "reference")
+BACKENDS = ("triton", "llvm", "reference")
 
 
 def get(name: str) -> ModuleType:

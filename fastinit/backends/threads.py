@@ -5,7 +5,7 @@ threads write to must outlive them, so nobody leaves before the last one has sto
 to hold until then. Two rules make that hold against interrupts while waiting, too: all that this thread waits for is
 a plain lock, and a flag that is set before the lock is released says whether there is anything to wait for.
 
-The threads are our own. numba's and OpenMP's are not safe after a fork, nor from several Python threads at once; and
+The threads are our own. OpenMP's are not safe after a fork; and
 ``ThreadPoolExecutor`` and ``threading.Thread`` go through a ``Condition`` written in Python, which an interrupt at the
 wrong moment leaves locked for ever.
 """

@@ -56,14 +56,11 @@ def versions() -> Iterator[str]:
     yield f"fastinit {__version__}, stream version {STREAM_VERSION}"
     yield f"python   {platform.python_version()} on {platform.system()} {platform.machine()}"
     yield f"torch    {torch.__version__}"
-    for package, without in (
-        ("triton", "not installed: needed on a GPU only"),
-        ("numba", "not installed: the reference fills on a CPU, slower and with the same bits"),
-    ):
-        yield f"{package:8} {_version(package) or without}"
+    yield f"triton   {_version('triton') or 'not installed: needed on a GPU only'}"
+    yield f"llvmlite {_version('llvmlite') or 'not installed: needed on a CPU'}"
     for device in _devices():
         if device.type == "cpu":
-            found = f"{os.cpu_count()} cores"
+            found = f"{os.cpu_count()} cores{_processor()}"
         else:
             properties = torch.cuda.get_device_properties(device)
             found = f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
@@ -139,6 +136,16 @@ def _backend_of(device: torch.device) -> str:
         return f"{_name(backends.backend_for(device.type))} backend"
     except ImportError as error:
         return f"no backend: {error}"
+
+
+def _processor() -> str:
+    """What the llvm backend compiles for."""
+    try:
+        from fastinit.backends.llvm_compile import host
+    except ImportError:
+        return ""
+    target = host()
+    return f" ({target.cpu}, {target.vector_bits}-bit vectors, {'fma' if target.fused else 'no fma'})"
 
 
 def _version(package: str) -> str | None:
