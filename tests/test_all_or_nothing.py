@@ -214,7 +214,7 @@ def test_a_device_that_nothing_serves_is_refused_before_the_others_are_filled() 
         return llvm
 
     calls: list[str] = []
-    described = foreach._described
+    described = foreach.described
 
     def on_two_devices(*lists: Any) -> Any:
         ((device, plain, fills),) = described(*lists)
@@ -222,7 +222,7 @@ def test_a_device_that_nothing_serves_is_refused_before_the_others_are_filled() 
 
     with (
         mock.patch.object(foreach, "backend_for", backend_for),
-        mock.patch.object(foreach, "_described", on_two_devices),
+        mock.patch.object(foreach, "described", on_two_devices),
         pytest.raises(NotImplementedError),
     ):
         foreach_fill_(tensors, Normal(), keys=[KEY, KEY])

@@ -21,7 +21,7 @@ from torch.distributed.tensor.placement_types import _StridedShard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import fastinit
-from fastinit import Key, LocalShard, foreach, foreach_fill_
+from fastinit import Key, LocalShard, foreach, foreach_fill_, listed
 from fastinit.backends import llvm, reference, triton_table
 from fastinit.fill import Fill
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
@@ -171,7 +171,7 @@ def test_under_graph_capture_each_tensor_gets_a_launch_of_its_own(monkeypatch):
 def launches(tensors: list[torch.Tensor], laws: list[Distribution]) -> list[triton_table.TableLaunch]:
     """What the Triton backend would launch."""
     keys, shards = [KEY] * len(tensors), [None] * len(tensors)
-    ((_, plain, fills),) = foreach._described(tensors, laws, keys, shards)
+    ((_, plain, fills),) = listed.described(tensors, laws, keys, shards)
     found, alone = triton_table.launches_of(plain, fills)
     assert len(alone) == 0
     return found
