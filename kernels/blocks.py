@@ -9,7 +9,8 @@ import triton
 import triton.language as tl
 
 from .philox import philox
-from .quantile import bounded_value_of, round_to
+from .quantile import bounded_value_of
+from .rounding import round_to
 
 
 @triton.jit

@@ -5,7 +5,7 @@ import triton.language as tl
 
 from .blocks import group_values
 from .law import Law
-from .quantile import round_to
+from .rounding import round_to
 
 # No value of these makes a kernel of its own.
 DYNAMIC = (

@@ -6,6 +6,8 @@ The result is fp32, before the bounds. Coefficients come lowest power first.
 import triton
 import triton.language as tl
 
+from .rounding import as_like, fma
+
 # The regimes, in the order of fastinit.law.lowered.Regime.
 CONSTANT = tl.constexpr(0)
 UNIFORM = tl.constexpr(1)
@@ -20,34 +22,6 @@ WIDE_Y_STEP = tl.constexpr(5)
 BELOW = tl.constexpr(1)
 ABOVE = tl.constexpr(2)
 FLOOR = tl.constexpr(4)
-
-
-@triton.jit
-def as_like(scalar, t):
-    """The scalar as an fp32 tensor of t's shape."""
-    return tl.full(t.shape, scalar, tl.float32)
-
-
-# The interpreter's fma rounds twice, and its cast to bf16 truncates.
-INTERPRETED = tl.constexpr(not isinstance(as_like, triton.JITFunction))
-
-
-@triton.jit
-def fma(x, y, z):
-    """x * y + z, rounded once."""
-    if INTERPRETED:
-        # The product is exact in fp64; the sum is rounded to odd there, which a second rounding cannot spoil.
-        product = x.to(tl.float64) * y.to(tl.float64)
-        addend = z.to(tl.float64)
-        total = product + addend
-        back = total - product
-        error = (product - (total - back)) + (addend - back)
-        bits = total.to(tl.int64, bitcast=True)
-        odd = tl.where((error > 0) == (total > 0), bits + 1, bits - 1)
-        bits = tl.where((error != 0) & ((bits & 1) == 0), odd, bits)
-        return bits.to(tl.float64, bitcast=True).to(tl.float32)
-    else:
-        return tl.fma(x, y, z)
 
 
 @triton.jit
@@ -153,13 +127,3 @@ def bounded_value_of(word, law):
     if ABOVE & law.CLAMP:
         value = tl.minimum(value, law.highest)
     return value
-
-
-@triton.jit
-def round_to(value, DTYPE: tl.constexpr):
-    """fp32 rounded to nearest even."""
-    if INTERPRETED and DTYPE == tl.bfloat16:
-        bits = value.to(tl.uint32, bitcast=True)
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).to(tl.uint16).to(DTYPE, bitcast=True)
-    else:
-        return value.to(DTYPE)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastinit import reference
-from fastinit.kernels.quantile import fma as kernel_fma
+from fastinit.kernels.rounding import fma as kernel_fma
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**60), max_value=2.0**60)
 E15, ODD = 2.0**-15, 1 + 2.0**-23
