@@ -189,7 +189,7 @@ def test_class_of_an_opcode(opcode, arch, expected):
 
 
 def test_kernels_are_counted_and_every_instruction_has_a_class(monkeypatch, capsys):
-    monkeypatch.setattr(sass, "CASES", (("--law", "uniform", "--dtype", "fp32", "--layout", "flat"),))
+    monkeypatch.setattr(sass, "CASES", ("uniform/fp32/flat",))
     assert sass.run(SimpleNamespace(arch=["sm_90"], json=True)) == 0
     (row,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert set(row) == set(rows.COLUMNS["sass"])

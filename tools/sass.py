@@ -1,7 +1,8 @@
 """Compile the kernels for a GPU, on a machine without one, and count what the compiled code does.
 
-    python tools/sass.py                                # the main fills on sm_90
-    python tools/sass.py --arch sm_80 gfx942 --dump DIR  # other targets; the assembly of each into DIR
+    python tools/sass.py                                       # the main fills on sm_90
+    python tools/sass.py '3sigma/*/table' --arch sm_80 gfx942  # others, as law/dtype/layout, for other targets
+    python tools/sass.py --dump DIR                            # the assembly of each into DIR
 
 Counts are of the path that a full block takes, for the elements of one thread, so they are instructions that a warp
 issues for each element. They are exact, and the same on every machine.
@@ -11,12 +12,16 @@ import argparse
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 
 import torch
@@ -47,6 +52,9 @@ LAWS: dict[str, Distribution] = {
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 _POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float64: "*fp64"}
 LAYOUTS = ("flat", "odd", "rows", "box", "transposed", "table")
+MAIN = tuple(f"{law}/{dtype}/flat" for law in ("3sigma", "wide", "normal") for dtype in ("fp32", "bf16"))
+
+Case = tuple[str, str, str]  # law, dtype, layout
 
 
 @dataclass
@@ -58,7 +66,7 @@ class Count:
     layout: str
     arch: str
     elements: int  # a thread, of a full block
-    instructions: int
+    instructions: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     shared_bytes: int = 0
     spills: int = 0
@@ -122,32 +130,51 @@ def _compiled_table(law: str, dtype: str, target: GPUTarget):
     return compiled_kernel, units * vector // (options["num_warps"] * target.warp_size), 1
 
 
-def count(law: str, dtype: str, layout: str, arch: str) -> Count:
+def cases_of(patterns: Iterable[str]) -> list[Case]:
+    """The cases that match any of the patterns.
+
+    >>> cases_of(["far/*/flat", "far/bf16/table"])[-3:]
+    [('far', 'fp16', 'flat'), ('far', 'fp64', 'flat'), ('far', 'bf16', 'table')]
+    """
+    found: dict[Case, None] = {}
+    for pattern in patterns:
+        matching = [case for case in product(LAWS, DTYPES, LAYOUTS) if fnmatchcase("/".join(case), pattern)]
+        if not matching:
+            raise SystemExit(f"{pattern}: expected law/dtype/layout of {list(LAWS)}, {list(DTYPES)}, {list(LAYOUTS)}")
+        found |= dict.fromkeys(matching)
+    return list(found)
+
+
+def count(cases: Sequence[Case], arch: str) -> list[Count]:
     """Compile and count."""
-    begin = time.perf_counter()
-    kernel, elements, turns = compiled(law, dtype, layout, arch)
-    compile_s = time.perf_counter() - begin
+    results, kernels, turns_of = [], [], []
+    for case in cases:
+        begin = time.perf_counter()
+        kernel, elements, turns = compiled(*case, arch)
+        if arch.startswith("gfx"):
+            turns = 1  # the whole text is counted, which holds the loop once
+        result = Count(*case, arch, elements * turns, shared_bytes=kernel.metadata.shared)
+        result.compile_s = time.perf_counter() - begin
+        results.append(result)
+        kernels.append(kernel)
+        turns_of.append(turns)
     if arch.startswith("gfx"):
-        turns = 1  # the whole text is counted, which holds the loop once
-    result = Count(
-        law, dtype, layout, arch, elements * turns, 0, shared_bytes=kernel.metadata.shared, compile_s=compile_s
-    )
-    if arch.startswith("gfx"):
-        result.code = kernel.asm["amdgcn"]
-        lines = [line.split()[0] for line in result.code.splitlines() if re.match(r"^\t[vsdgb]\w+_", line)]
-        result.spills = int(re.search(r"\.vgpr_spill_count:\s*(\d+)", result.code).group(1))
-        result.widest_store = max((32 * _dwords(name) for name in lines if "_store_" in name), default=0)
-        path = lines
+        codes = [kernel.asm["amdgcn"] for kernel in kernels]
     else:
-        result.code = _sass(kernel.asm["cubin"])
-        path = _full_block_path(result.code, turns)
-        names = [line.split()[0] for line in path]
-        result.spills = sum(name.startswith(("LDL", "STL")) for name in names)
-        result.widest_store = max((_width(name) for name in names if name.startswith("STG")), default=0)
-        path = names
-    result.instructions = len(path)
-    result.classes = Counter(name.split(".")[0] for name in path)
-    return result
+        codes = _sass([kernel.asm["cubin"] for kernel in kernels], arch)
+    for result, code, turns in zip(results, codes, turns_of, strict=True):
+        result.code = code
+        if arch.startswith("gfx"):
+            names = [line.split()[0] for line in code.splitlines() if re.match(r"^\t[vsdgb]\w+_", line)]
+            result.spills = int(re.search(r"\.vgpr_spill_count:\s*(\d+)", code).group(1))
+            result.widest_store = max((32 * _dwords(name) for name in names if "_store_" in name), default=0)
+        else:
+            names = [instruction.split()[0] for instruction in _full_block_path(code, turns)]
+            result.spills = sum(name.startswith(("LDL", "STL")) for name in names)
+            result.widest_store = max((_width(name) for name in names if name.startswith("STG")), default=0)
+        result.instructions = len(names)
+        result.classes = Counter(name.split(".")[0] for name in names)
+    return results
 
 
 def _dwords(name: str) -> int:
@@ -182,13 +209,32 @@ def _example(layout: str, dtype: torch.dtype) -> tuple[torch.Tensor, LocalShard]
     return torch.empty(8, 512, 1024, dtype=dtype, device=meta).mT, LocalShard.whole((8, 1024, 512))
 
 
-def _sass(cubin: bytes) -> str:
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    command = str(tool) if tool.exists() else shutil.which("cuobjdump")
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
+def _sass(cubins: Sequence[bytes], arch: str) -> list[str]:
+    """The listing of each kernel, at addresses as if they followed each other: of all at once, as the disassembler takes
+    much longer to start than to list one."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "nvdisasm"
+    command = str(tool) if tool.exists() else shutil.which("nvdisasm")
+    capability = int(arch.removeprefix("sm_"))
+    texts = [_text(cubin) for cubin in cubins]
+    with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+        file.write(b"".join(texts))
         file.flush()
-        return subprocess.run([command, "--dump-sass", file.name], check=True, capture_output=True, text=True).stdout
+        options = ["--binary", f"SM{capability}{'a' if capability >= 90 else ''}"]
+        listing = subprocess.run([command, *options, file.name], check=True, capture_output=True, text=True).stdout
+    lines = [(int(match[1], 16), match[0]) for match in re.finditer(r"^\s*/\*([0-9a-f]{4,})\*/.*$", listing, re.M)]
+    return [
+        "\n".join(line for address, line in lines if begin <= address < end)
+        for begin, end in pairwise(accumulate(map(len, texts), initial=0))
+    ]
+
+
+def _text(cubin: bytes) -> bytes:
+    """The instructions: the one section of the ELF file whose flags say that it is executable."""
+    (table,) = struct.unpack_from("<Q", cubin, 40)
+    size, number = struct.unpack_from("<HH", cubin, 58)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + k * size) for k in range(number)]
+    [text] = [cubin[offset : offset + length] for _, _, flags, _, offset, length in sections if flags & 4]
+    return text
 
 
 def _full_block_path(sass: str, turns: int) -> list[str]:
@@ -234,33 +280,29 @@ def _full_block_path(sass: str, turns: int) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=MAIN, metavar="law/dtype/layout", help="* stands for anything")
     parser.add_argument("--arch", nargs="+", default=["sm_90"])
-    parser.add_argument("--law", nargs="+", default=["3sigma", "wide", "normal"], choices=LAWS)
-    parser.add_argument("--dtype", nargs="+", default=["fp32", "bf16"], choices=DTYPES)
-    parser.add_argument("--layout", nargs="+", default=["flat"], choices=LAYOUTS)
     parser.add_argument("--classes", action="store_true", help="count each opcode")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table")
     parser.add_argument("--dump", type=Path, help="folder for the assembly")
     arguments = parser.parse_args()
+    cases = cases_of(arguments.cases)
     for arch in arguments.arch:
-        for law in arguments.law:
-            for dtype in arguments.dtype:
-                for layout in arguments.layout:
-                    result = count(law, dtype, layout, arch)
-                    if arguments.json:
-                        row = vars(result) | dict(per_element=result.per_element)
-                        print(json.dumps({name: value for name, value in row.items() if name != "code"}))
-                        continue
-                    print(
-                        f"{arch:8}{law:9}{dtype:6}{layout:11}{result.per_element:7.2f} an element "
-                        f"({result.instructions} for {result.elements}), spills {result.spills}, "
-                        f"shared {result.shared_bytes} B, widest store {result.widest_store} bits"
-                    )
-                    if arguments.classes:
-                        print("   ", ", ".join(f"{name} {n}" for name, n in result.classes.most_common()))
-                    if arguments.dump:
-                        arguments.dump.mkdir(parents=True, exist_ok=True)
-                        (arguments.dump / f"{arch}-{law}-{dtype}-{layout}.s").write_text(result.code)
+        for result in count(cases, arch):
+            if arguments.json:
+                row = vars(result) | dict(per_element=result.per_element)
+                print(json.dumps({name: value for name, value in row.items() if name != "code"}))
+                continue
+            print(
+                f"{arch:8}{result.law:9}{result.dtype:6}{result.layout:11}{result.per_element:7.2f} an element "
+                f"({result.instructions} for {result.elements}), spills {result.spills}, "
+                f"shared {result.shared_bytes} B, widest store {result.widest_store} bits"
+            )
+            if arguments.classes:
+                print("   ", ", ".join(f"{name} {n}" for name, n in result.classes.most_common()))
+            if arguments.dump:
+                arguments.dump.mkdir(parents=True, exist_ok=True)
+                (arguments.dump / f"{arch}-{result.law}-{result.dtype}-{result.layout}.s").write_text(result.code)
     return 0
 
 
