@@ -9,14 +9,12 @@ from fastinit import op
 from fastinit.backends import backend_for
 from fastinit.fill import Fills
 from fastinit.init import fill_
-from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.distributions import DISTRIBUTIONS, Distribution
 from fastinit.listed import described
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import leaves_it_to_operators
 from fastinit.stream import Key
-
-_LAWS = (TruncatedNormal, Normal, Uniform)
 
 
 def foreach_fill_(
@@ -55,7 +53,7 @@ def foreach_fill_(
     replay. Under torch.compile each tensor is filled by an operator of its own.
     """
     tensors = list(tensors)
-    laws = [laws] * len(tensors) if isinstance(laws, _LAWS) else list(laws)
+    laws = [laws] * len(tensors) if isinstance(laws, Distribution) else list(laws)
     keys = list(keys)
     shards = [None] * len(tensors) if shards is None else list(shards)
     _check_lists(tensors, laws, keys, shards)
@@ -65,9 +63,8 @@ def foreach_fill_(
         return tensors
     groups = described(tensors, laws, keys, shards)
     fill_many = [_fill_many(device, plain) for device, plain, _ in groups]
-    with torch.no_grad():
-        for fill_many_, (_, plain, fills) in zip(fill_many, groups, strict=True):
-            fill_many_(plain, fills)
+    for fill_many_, (_, plain, fills) in zip(fill_many, groups, strict=True):
+        fill_many_(plain, fills)
     torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
     return tensors
 
@@ -97,7 +94,7 @@ def _check_lists(
     """The lists' lengths, and the types of what is in them."""
     lists = (
         ("tensors", tensors, (Tensor,), "a torch.Tensor"),
-        ("laws", laws, _LAWS, "a TruncatedNormal, Normal or Uniform"),
+        ("laws", laws, DISTRIBUTIONS, "one of " + ", ".join(law.__name__ for law in DISTRIBUTIONS)),
         ("keys", keys, (Key,), "a fastinit.Key"),
         ("shards", shards, (LocalShard, type(None)), "a fastinit.LocalShard or None"),
     )

@@ -130,9 +130,8 @@ def fill_(
         if not torch.compiler.is_compiling() and is_fake(tensor) and not is_traced():
             return tensor
         key = draw_key(generator or default_generator(tensor.device))
-    with torch.no_grad():
-        for view, box in described.boxes:
-            op.fill(view, law, key, box)
+    for view, box in described.boxes:
+        op.fill(view, law, key, box)
     if described.sharded:
         torch.autograd.graph.increment_version(tensor)  # the operator has seen the local tensor alone
     return tensor

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from fastinit.backends import backend_for
 from fastinit.fill import Fill
-from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.distributions import DISTRIBUTIONS, Distribution
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
-_LAWS = {law.__name__: law for law in (TruncatedNormal, Normal, Uniform)}
+_LAWS = {law.__name__: law for law in DISTRIBUTIONS}
 
 
 # Defined through Library: torch.library.custom_op's wrapper takes 24 us a call, this one 4.
@@ -57,9 +57,13 @@ def _signed(word: int) -> int:
 
 
 def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None:
-    """Fill one plain tensor, by the backend of its device."""
+    """Fill one plain tensor, by the backend of its device.
+
+    Autograd records nothing, and sees the tensor change, as a detached tensor shares its version. It is not switched off: an
+    interrupt in the switch would leave it off for good.
+    """
     torch.ops.fastinit.fill_.default(
-        tensor,
+        tensor.detach(),
         type(law).__name__,
         law.parameters(),
         _signed(key.seed),

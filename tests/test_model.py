@@ -15,7 +15,7 @@ from fastinit import Key, LocalShard, init_model_, verify_model_
 from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Constant
 from fastinit.model import verify
-from fastinit.model.plan import Scheme, SchemeArguments
+from fastinit.model.plan import Scheme
 from fastinit.model.roles import Named, Role
 from fastinit.model.rules import truncated
 
@@ -363,11 +363,13 @@ def test_verify_wants_values() -> None:
 
 
 def test_both_take_what_a_scheme_is_made_of() -> None:
-    """One place says what the arguments are; their defaults are those of the scheme."""
-    fields = {field.name: field.type for field in dataclasses.fields(Scheme) if field.init}
-    assert {"method": str, **SchemeArguments.__annotations__} == fields
+    """In its order, with its types and defaults."""
+    fields = {field.name: (field.type, field.default) for field in dataclasses.fields(Scheme) if field.init}
     for function in (init_model_, verify_model_):
         parameters = inspect.signature(function).parameters
-        assert parameters["scheme"].annotation == "Unpack[SchemeArguments]"
-        with pytest.raises(TypeError, match="sed"):
-            function(Model(), "llama", sed=1)
+        taken = {name: (parameter.annotation, parameter.default) for name, parameter in parameters.items()}
+        assert list(taken)[1 : 1 + len(fields)] == list(fields)
+        nothing = inspect.Parameter.empty
+        assert {name: taken[name] for name in fields if taken[name][1] is not nothing} == {
+            name: field for name, field in fields.items() if name != "method"
+        }

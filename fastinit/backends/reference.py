@@ -16,7 +16,7 @@ from fastinit.fill import Fill, Fills
 from fastinit.law.lowered import Lowered, Regime
 from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
 from fastinit.shard.geometry import LocalShard, is_one_run, row_major_strides
-from fastinit.shard.storage import writing
+from fastinit.shard.storage import write
 from fastinit.stream import Key
 
 CHUNK = 2**16  # elements; large enough to amortise an op's fixed cost, small enough for the cache
@@ -197,8 +197,7 @@ def fill_(tensor: Tensor, fill: Fill) -> None:
     """Fill a tensor of any strides, a box at a time."""
     law = fill.lowered
     lowest, highest = law.bounds(str(tensor.dtype).removeprefix("torch."))
-    with writing(tensor):
-        _fill_box(tensor, fill.shard, fill.key, law, lowest, highest)
+    write(tensor, lambda memory: _fill_box(memory, fill.shard, fill.key, law, lowest, highest))
 
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:

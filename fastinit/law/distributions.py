@@ -5,6 +5,7 @@ A description is checked when it is made; nothing downstream reads a user's argu
 
 from dataclasses import astuple, dataclass, fields
 from math import inf, isfinite, isnan
+from typing import get_args
 
 
 def _number(name: str, value: object) -> float:
@@ -93,3 +94,4 @@ class Uniform(_Law):
 
 
 Distribution = TruncatedNormal | Normal | Uniform
+DISTRIBUTIONS: tuple[type[Distribution], ...] = get_args(Distribution)

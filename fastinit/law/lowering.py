@@ -62,6 +62,8 @@ def lower(law: Distribution) -> Lowered:
 def _lower(law: Distribution) -> Lowered:
     if isinstance(law, Uniform):
         return _uniform(law)
+    if not isinstance(law, (Normal, TruncatedNormal)):
+        raise TypeError(f"law: expected one that is lowered here, got {law!r}")
     a, b = (law.a, law.b) if isinstance(law, TruncatedNormal) else (-inf, inf)
     if law.std == 0 or a == b:
         return _constant("mean", min(max(law.mean, a), b), a, b)

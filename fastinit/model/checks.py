@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
-from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
+from fastinit.law.transformed import Law
 from fastinit.model.roles import Named, named_by
 from fastinit.model.sizes import Told, Wrapped
 from fastinit.model.walk import Found, flat_shards
@@ -131,7 +131,7 @@ def check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) ->
     """What a fill would raise of a dense tensor, raised before the first fill."""
     if law is None:
         return
-    if not isinstance(law, (Constant, LogOfUniform, InverseSoftplusOfLogUniform)):
+    if isinstance(law, Distribution):
         _check_value(law, str(tensor.dtype).removeprefix("torch."))
     describe(tensor, shard)
 

@@ -1,26 +1,31 @@
 """init_model_: a whole model by the names of its parameters."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from fastinit.model.filling import fill_plan_
 from fastinit.model.materialise import check_device, materialise
-from fastinit.model.plan import Scheme, SchemeArguments, plan_of
+from fastinit.model.plan import RolePatterns, Scheme, plan_of
 from fastinit.model.report import Report, row_of
 from fastinit.model.walk import packed_in
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from fastinit.shard.geometry import LocalShard
 
 
 def init_model_(
     model: nn.Module,
     method: str,
     *,
+    seed: int = 0,
+    std: float = 0.02,
+    roles: RolePatterns = (),
+    num_blocks: int | None = None,
+    d_model: int | None = None,
+    embedding_std: float | None = None,
+    embed_scale: float | None = None,
+    shards: Mapping[str, LocalShard] | None = None,
     device: torch.device | str | None = None,
-    **scheme: "Unpack[SchemeArguments]",
 ) -> Report:
     """Fill every parameter of a model, in place, by its name.
 
@@ -30,8 +35,15 @@ def init_model_(
     Args:
         model: any module; sharded (FSDP2, tensor, expert or pipeline parallel) or whole, it gets the same values.
         method: one of ``fastinit.InitMethod``, or its name.
+        seed: of the whole model; the key of a parameter is ``Key.of(name, seed)`` with its canonical name.
+        std: of what the method does not give another.
+        roles: ``(pattern, Role)`` or ``(pattern, Role, layout)``, tried before the built-in ones; see fastinit.model.roles.
+        num_blocks, d_model: of the whole model, where its ``config`` or its attributes do not tell; asked for only if a
+            rule depends on it.
+        embedding_std: of the embedding under the method "normal"; without it, ``std``.
+        embed_scale: what the model multiplies its embeddings by, for the method "fan_in"; without it, its attribute.
+        shards: by parameter, where a plain tensor lies in a larger logical tensor.
         device: where parameters on the meta device are materialised; other parameters stay where they are.
-        scheme: see :class:`fastinit.model.plan.SchemeArguments`; by name.
 
     Returns:
         What each parameter was filled with; it prints as a table and exports to JSON.
@@ -55,7 +67,7 @@ def init_model_(
     mark: that name is the first part of all names, so give the model inside. Sizes are taken from that one all the same.
     A module without parameters, like a pipeline stage may be, is filled by doing nothing.
     """
-    asked = Scheme(method, **scheme)
+    asked = Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
     plan = plan_of(model, asked)
     if any(planned.parameter.is_meta for planned in plan):
         check_device(plan, device)

@@ -1,6 +1,7 @@
 """Carrying out what was planned: any law into one tensor, and a whole plan in a few launches."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -9,11 +10,11 @@ from fastinit.foreach import foreach_fill_
 from fastinit.generator import default_generator, draw_key
 from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
-from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform, Transformed
+from fastinit.law.transformed import Constant, Law, Transformed
 from fastinit.model.plan import Planned
 from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import is_fake, writing
+from fastinit.shard.storage import is_fake, write
 from fastinit.stream import Key
 
 
@@ -51,9 +52,10 @@ def fill_law_(
     if law is None:
         return tensor
     if isinstance(law, Constant):
-        with writing(tensor):
-            return tensor.fill_(law.value)
-    if isinstance(law, (LogOfUniform, InverseSoftplusOfLogUniform)):
+        value = law.value
+        write(tensor, lambda memory: memory.fill_(value))
+        return tensor
+    if isinstance(law, Transformed):
         if tensor.is_meta or is_fake(tensor):
             return tensor
         return _fill_transformed_(tensor, law, key or draw_key(generator or default_generator(tensor.device)), shard)
@@ -65,6 +67,10 @@ def _fill_transformed_(tensor: Tensor, law: Transformed, key: Key, shard: LocalS
     for view, box in describe(tensor, shard).boxes:
         source = fill_(torch.empty(view.shape, dtype=torch.float32, device="cpu"), law.source, key=key, shard=box)
         values = [law.transform(value) for value in source.flatten().tolist()]
-        with writing(view):
-            view.copy_(torch.tensor(values, dtype=torch.float32, device="cpu").view(view.shape))
+        transformed = torch.tensor(values, dtype=torch.float32, device="cpu").view(view.shape)
+        write(view, partial(_copy, transformed))
     return tensor
+
+
+def _copy(source: Tensor, memory: Tensor) -> None:
+    memory.copy_(source)

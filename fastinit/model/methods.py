@@ -13,7 +13,7 @@ from fastinit.model.roles import Role
 from fastinit.model.rules import Sizes, law_of, truncated
 from fastinit.model.walk import experts_shard
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import writing
+from fastinit.shard.storage import write
 
 
 def init_linear(m: Any, *, std: float = 0.02, generator: Generator | None = None) -> None:
@@ -184,5 +184,4 @@ class InitMethod(str, Enum):
 def _zero(*biases: Tensor | None) -> None:
     for bias in biases:
         if bias is not None:
-            with writing(bias):
-                bias.zero_()
+            write(bias, Tensor.zero_)

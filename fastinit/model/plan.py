@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypedDict
 
 from torch import Tensor, nn
 
@@ -20,33 +19,9 @@ from fastinit.stream import Key
 RolePatterns = Iterable[Named | tuple[str, Role] | tuple[str, Role, str]]
 
 
-class SchemeArguments(TypedDict, total=False):
-    """What init_model_ and verify_model_ take besides the model and the method, by name.
-
-    Args:
-        seed: of the whole model, 0; the key of a parameter is ``Key.of(name, seed)`` with its canonical name.
-        std: of what the method does not give another, 0.02.
-        roles: ``(pattern, Role)`` or ``(pattern, Role, layout)``, tried before the built-in ones; see fastinit.model.roles.
-        num_blocks, d_model: of the whole model, where its ``config`` or its attributes do not tell; asked for only if a
-            rule depends on it.
-        embedding_std: of the embedding under the method "normal"; without it, ``std``.
-        embed_scale: what the model multiplies its embeddings by, for the method "fan_in"; without it, its attribute.
-        shards: by parameter, where a plain tensor lies in a larger logical tensor.
-    """
-
-    seed: int
-    std: float
-    roles: RolePatterns
-    num_blocks: int | None
-    d_model: int | None
-    embedding_std: float | None
-    embed_scale: float | None
-    shards: Mapping[str, LocalShard] | None
-
-
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """A method and its arguments, checked; the defaults are these."""
+    """The arguments that init_model_ and verify_model_ share, checked; init_model_ says what each is."""
 
     method: str
     seed: int = 0

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fastinit.law.transformed import Constant, Law
+from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
 from fastinit.model.plan import Planned
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import Shape
@@ -154,6 +155,15 @@ def shape_text(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
+_WORDS = {
+    TruncatedNormal: "normal",
+    Normal: "normal",
+    Uniform: "uniform",
+    LogOfUniform: "log of a uniform",
+    InverseSoftplusOfLogUniform: "log-uniform time step",
+}
+
+
 def law_text(law: Law | None) -> str:
     """The law for people.
 
@@ -164,11 +174,9 @@ def law_text(law: Law | None) -> str:
         return "untouched"
     if isinstance(law, Constant):
         return f"constant {law.value:g}"
-    name = type(law).__name__
-    words = {"TruncatedNormal": "normal", "Normal": "normal", "Uniform": "uniform", "LogOfUniform": "log of a uniform"}
     interval = f" in [{law.a:.6g}, {law.b:.6g}]" if hasattr(law, "a") and hasattr(law, "b") else ""
     std = f", std {law.std:.6g}" if hasattr(law, "std") else ""
-    return words.get(name, "log-uniform time step") + interval + std
+    return _WORDS[type(law)] + interval + std
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> str:

@@ -1,20 +1,16 @@
 """verify_model_: is a model what its names and a seed say? Compared bit by bit, and nothing is written."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fastinit.model.filling import fill_planned_
-from fastinit.model.plan import Planned, Scheme, SchemeArguments, plan_of
+from fastinit.model.plan import Planned, RolePatterns, Scheme, plan_of
 from fastinit.model.report import Checked, Verification
 from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.storage import is_fake
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 _CHUNK = 2**20  # elements that are regenerated at a time
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -23,7 +19,15 @@ _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 def verify_model_(
     model: nn.Module,
     method: str,
-    **scheme: "Unpack[SchemeArguments]",
+    *,
+    seed: int = 0,
+    std: float = 0.02,
+    roles: RolePatterns = (),
+    num_blocks: int | None = None,
+    d_model: int | None = None,
+    embedding_std: float | None = None,
+    embed_scale: float | None = None,
+    shards: Mapping[str, LocalShard] | None = None,
 ) -> Verification:
     """Compare every parameter of a model, bit by bit, with what :func:`init_model_` would fill. Nothing is written.
 
@@ -34,7 +38,7 @@ def verify_model_(
     grow with the model. Each rank checks the part that it holds. The result is true when no parameter differs, and prints
     what does, and what could not be compared: weights that are no parameters.
     """
-    plan = plan_of(model, Scheme(method, **scheme))
+    plan = plan_of(model, Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards))
     for kind, without_values in (("meta", lambda tensor: tensor.is_meta), ("fake", is_fake)):
         names = [planned.name for planned in plan if without_values(planned.parameter)]
         if names:

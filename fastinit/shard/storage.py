@@ -1,8 +1,7 @@
 """What of a tensor can be filled: its dtype, its memory, where that lies, and how torch writes to it."""
 
 import sys
-from collections.abc import Hashable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -108,9 +107,14 @@ def is_traced() -> bool:
     return module is not None and module.get_proxy_mode() is not None
 
 
-def writing(tensor: Tensor) -> AbstractContextManager[None]:
-    """Where torch's own operators write to the tensor, and autograd records nothing.
+def write(tensor: Tensor, into: Callable[[Tensor], object]) -> None:
+    """Have torch's own operators write to a tensor's memory: autograd records nothing, and sees the tensor change.
 
-    torch lets nobody write to a tensor that was made under ``torch.inference_mode``, but there.
+    A detached tensor shares memory and version. Autograd is not switched off, as an interrupt in the switch would leave it off for
+    good. torch lets nobody write to a tensor that was made under ``torch.inference_mode``, but there.
     """
-    return torch.inference_mode() if tensor.is_inference() else torch.no_grad()
+    if tensor.is_inference():
+        with torch.inference_mode():
+            into(tensor)
+    else:
+        into(tensor.detach())
