@@ -64,11 +64,24 @@ def test_fp16_rounds_as_torch_does(value):
     assert_same_bits(tensor, torch.full((5,), value).half())
 
 
+SHARED = {
+    "run": Memory((2**18 + 3,), (0,), (0,), 1),
+    "boxes": Memory((3, 70, 500), (0, 1, 2), (2, 1, 3), 1),
+    "transposed": Memory((3, 70, 500), (0, 2, 1), (2, 0, 0), 1),
+    "short rows": Memory((3, 700, 9), (0, 1, 2), (2, 0, 0), 1),
+    "many boxes": Memory((4, 3, 5, 3, 200), (2, 0, 3, 1, 4), (1, 1, 1, 1, 1), 1),
+}
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
-def test_any_number_of_threads(threads, monkeypatch):
+@pytest.mark.parametrize("layout", SHARED)
+def test_any_number_of_threads(layout, threads, monkeypatch):
+    memory = SHARED[layout]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    fill = Fill(LAWS["3sigma"], KEY, LocalShard((2**20,), (5,)))
-    assert_fills_like_reference(llvm.fill_, Memory((2**18 + 3,), (0,), (0,), 1), torch.float32, fill)
+    monkeypatch.setattr(llvm, "ELEMENTS_A_THREAD", 2**8)
+    monkeypatch.setattr(llvm, "PIECE", 2**12)
+    shard = LocalShard(tuple(size + 7 for size in memory.shape), tuple(5 for _ in memory.shape))
+    assert_fills_like_reference(llvm.fill_, memory, torch.float32, Fill(LAWS["3sigma"], KEY, shard))
 
 
 def test_from_several_python_threads_at_once(monkeypatch):
