@@ -268,7 +268,7 @@ BAD = {
     "complex": (dict(tensors={1: torch.ones(3, dtype=torch.complex64)}), TypeError, r"tensors\[1\]: .* got torch.complex64"),
     "sparse": (dict(tensors={1: THREE.to_sparse()}), TypeError, r"tensors\[1\]: tensor: expected a dense"),
     "expanded": (dict(tensors={2: torch.ones(1).expand(4)}), ValueError, r"tensors\[2\]: tensor: expected one memory"),
-    "law": (dict(laws=[LAW, "normal", LAW]), TypeError, r"laws\[1\]: expected a TruncatedNormal, .* got 'normal'"),
+    "law": (dict(laws=[LAW, "normal", LAW]), TypeError, r"laws\[1\]: expected one of TruncatedNormal, .* got 'normal'"),
     "no law": (dict(laws=[LAW, LAW]), ValueError, "laws: expected one for each of 3 tensors, got 2"),
     "no value": (
         dict(laws=[LAW, LAW, TruncatedNormal(0.0, 1.0, 0.06000001, 0.060000011)]), ValueError,
