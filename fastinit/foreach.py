@@ -76,8 +76,8 @@ def _fill_many(device: torch.device, plain: list[Tensor]) -> Callable[[list[Tens
     backend = backend_for(device.type)
 
     def by_backend(plain: list[Tensor], fills: Fills) -> None:
+        torch.autograd.graph.increment_version(plain)  # first, as a fill that is interrupted has written too
         backend.fill_many_(plain, fills)
-        torch.autograd.graph.increment_version(plain)
 
     return by_backend
 

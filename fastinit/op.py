@@ -39,8 +39,9 @@ def _fill(
         Key(seed % 2**64, stream % 2**64),
         LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset)),
     )
-    backend_for(tensor.device.type).fill_(tensor, fill)
-    torch.autograd.graph.increment_version(tensor)
+    fill_ = backend_for(tensor.device.type).fill_
+    torch.autograd.graph.increment_version(tensor)  # first, as a fill that is interrupted has written too
+    fill_(tensor, fill)
 
 
 _LIBRARY.impl("fill_", _fill, "CompositeExplicitAutograd")

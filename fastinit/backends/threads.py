@@ -115,13 +115,17 @@ def _call(helpers: list[_Helper]) -> None:
     pool = _pool
     for number, helper in enumerate(helpers, 1):
         if number > pool.threads:
-            with pool.lock:
+            # Never waited for: a signal handler may fill while this very thread holds it.
+            if not pool.lock.acquire(blocking=False):
+                return
+            try:
                 if number > pool.threads:
-                    try:
-                        start_new_thread(pool.serve, ())
-                    except RuntimeError:
-                        return
+                    start_new_thread(pool.serve, ())
                     pool.threads += 1
+            except RuntimeError:
+                return
+            finally:
+                pool.lock.release()
         pool.helpers.put(helper)
 
 
