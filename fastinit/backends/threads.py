@@ -4,6 +4,7 @@ An exception may come at any moment: an interrupt, a test's timeout, a piece tha
 threads write to must outlive them, so nobody leaves before the last one has stopped, and what they work on is theirs
 to hold until then. Two rules make that hold against interrupts while waiting, too: all that this thread waits for is
 a plain lock, and a flag that is set before the lock is released says whether there is anything to wait for.
+Three exceptions that are pending at the same moment still get past both waits; the memory is held even then.
 
 The threads are our own. OpenMP's are not safe after a fork; and
 ``ThreadPoolExecutor`` and ``threading.Thread`` go through a ``Condition`` written in Python, which an interrupt at the
