@@ -3,11 +3,14 @@
 import hashlib
 import itertools
 import math
+import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import weakref
+from _thread import interrupt_main
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,8 +42,8 @@ def test_every_piece_is_done_once(pieces, workers):
 class Watched:
     """Pieces that take a while; the main thread raises in its first one, once the others are at theirs."""
 
-    def __init__(self, workers: int, in_main: Callable[[], object], until: Callable[[], bool] = lambda: True) -> None:
-        self.in_main, self.until = in_main, until
+    def __init__(self, workers: int, in_main: Callable[[], object]) -> None:
+        self.in_main = in_main
         self.begun, self.ended = itertools.count(), itertools.count()
         self.entered = [threading.Event() for _ in range(workers - 1)]
 
@@ -54,10 +57,6 @@ class Watched:
         if number < len(self.entered):
             self.entered[number].set()
         hashlib.sha256(LONG).digest()
-        for _ in range(1000):  # to be left, and fail, if what it waits for does not come
-            if self.until():
-                break
-            hashlib.sha256(LONG).digest()
         next(self.ended)
 
     def counts(self) -> tuple[int, int]:
@@ -78,30 +77,55 @@ def test_an_interrupt_arrives_when_the_pieces_at_hand_are_done(workers):
     assert begun < 1000 - workers, "the rest was done first"
 
 
+SIGNALS = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGWINCH]
+
+
 @pytest.mark.parametrize("workers", [2, 5])
-def test_interrupts_while_waiting_do_not_end_the_wait(workers):
+@pytest.mark.parametrize("together", range(1, 7))
+def test_exceptions_that_are_pending_together_do_not_end_the_wait(together, workers):
+    """Each of these signals raises as soon as Python looks at it, wherever the leaving has come to by then."""
     raised: list[int] = []
 
-    def again(number: int, frame: FrameType | None) -> None:
+    def interrupted(number: int, frame: FrameType | None) -> None:
         while frame is not None and frame.f_code is not threads.run.__code__:
             frame = frame.f_back
-        if frame is None or len(raised) == 5:  # it has been left: what comes now would hit the test
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        else:
+        if frame is not None:  # it has not been left: what comes later would hit the test
             raised.append(number)
             raise KeyboardInterrupt
 
-    def begin() -> None:
-        signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
-        interrupt()
+    def send() -> None:
+        deque(map(interrupt_main, SIGNALS[:together]), 0)  # in one step, for Python
 
-    work = Watched(workers, begin, until=lambda: len(raised) >= 2)
-    with handler(again):
+    work = Watched(workers, send)
+    with handler(interrupted, *SIGNALS):
         with pytest.raises(KeyboardInterrupt):
             threads.run(work, 1000, workers)
         begun, ended = work.counts()
-    assert begun == ended
-    assert len(raised) >= 2, "nothing came while it waited"
+    assert begun == ended, "left while a thread was at work"
+    assert raised, "nothing was raised in it"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # that is what is tested
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_fork_in_the_middle_finishes_the_work_in_parent_and_child(workers):
+    """As when a signal handler forks: in the child the others are gone, and what they were at is half done."""
+    done: Counter[int] = Counter()
+    parent, children = os.getpid(), []
+
+    def fork() -> None:
+        if not children:
+            children.append(os.fork())
+            if os.getpid() != parent:
+                signal.alarm(20)  # a child that waits for ever ends by it
+
+    work = Watched(workers, fork)
+    try:
+        threads.run(lambda piece: (work(piece), done.update([piece])), 20, workers)
+    finally:
+        if os.getpid() != parent:
+            os._exit(0 if set(done) == set(range(20)) else 1)
+    assert done == Counter(range(20))
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 
 
 def test_a_piece_that_fails_in_another_thread_is_raised_and_ends_the_others():
@@ -118,25 +142,19 @@ def test_a_piece_that_fails_in_another_thread_is_raised_and_ends_the_others():
     assert next(done) < 10_000 - 2
 
 
-def test_what_is_worked_on_is_held_by_those_who_work():
-    """The caller may be gone by then: the reference is the helper's own, and is given up with the work."""
-    alive = []
+def test_nothing_is_held_of_what_was_worked_on():
+    """The threads stay, and some may have come too late to it."""
 
-    class Memory:
-        def __del__(self) -> None:
-            alive.remove(self.name)
+    class Work:
+        def __call__(self, piece: int) -> None:
+            hashlib.sha256(LONG).digest()
 
-        def __init__(self, name: str) -> None:
-            self.name = name
-            alive.append(name)
-
-    def work_on(memory: Memory) -> Callable[[int], object]:
-        return lambda piece: seen.extend([memory.name, *alive])
-
-    seen: list[str] = []
-    helper = threads._Helper(deque([0]), work_on(Memory("tensor")))
-    helper()
-    assert (seen, alive) == (["tensor"] * 2, [])
+    for workers in (1, 2, 8):
+        work = Work()
+        gone = weakref.ref(work)
+        threads.run(work, 3, workers)
+        del work
+        assert gone() is None
 
 
 def test_threads_that_cannot_be_had_are_done_without(monkeypatch):
@@ -170,14 +188,15 @@ FILLS: dict[str, tuple[Callable[[torch.Tensor], None], int]] = {
 
 
 @contextmanager
-def handler(function: Callable[..., object]) -> Iterator[None]:
-    """For SIGALRM."""
-    before = signal.signal(signal.SIGALRM, function)
+def handler(function: Callable[..., object], *numbers: int) -> Iterator[None]:
+    """For these signals."""
+    before = [signal.signal(number, function) for number in numbers]
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, former in zip(numbers, before, strict=True):
+            signal.signal(number, former)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt may land in a finaliser
@@ -199,7 +218,7 @@ def test_interrupted_fills_leave_nobody_writing(name, workers, monkeypatch):
     fill(torch.empty(size))  # compiled
     other = torch.empty(size)
     hits = 0
-    with handler(alarm):
+    with handler(alarm, signal.SIGALRM):
         while hits < 24:
             buffer = torch.full((size + 2048,), math.nan)
             tensor = buffer[1024:-1024]
