@@ -75,7 +75,7 @@ def write(folder: Path, kind: str = "svg") -> list[Path]:
 
 def throughput(kind: str) -> Figure | None:
     """GB/s by size, of one law, with the memset as the roof."""
-    found = [row for row in tables.latest("micro", kind) if row["layout"] == "linear"]
+    found = [row for row in tables.widest(tables.latest("micro", kind)) if row["layout"] == "linear"]
     found = [row for row in found if row["fill"] in (MAIN, ROOF[0])]
     if not found:
         return None
@@ -109,7 +109,7 @@ def throughput(kind: str) -> Figure | None:
 
 def fraction(kind: str) -> Figure | None:
     """How near each fill comes to the memset, at the largest size."""
-    at = tables.at_largest(tables.latest("micro", kind))
+    at = tables.at_largest(tables.widest(tables.latest("micro", kind)))
     names = [fill for fill in dict.fromkeys(key[0] for key in at) if fill != ROOF[0]]
     if not names:
         return None
@@ -134,7 +134,7 @@ def fraction(kind: str) -> Figure | None:
 
 def memory(kind: str) -> Figure | None:
     """What a fill allocates besides its tensor."""
-    at = tables.at_largest(tables.latest("micro", kind))
+    at = tables.at_largest(tables.widest(tables.latest("micro", kind)))
     if not at:
         return None
     first = next(iter(at.values()))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from bench import rows, tables
+from bench import cpu_tables, rows, tables
 
 README = rows.ROOT / "README.md"
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -60,7 +60,7 @@ def results() -> str:
         found = [
             tables.fills(kind), _plot(f"throughput-{kind}", "plots"), _plot(f"fraction-{kind}", "plots"),
             _plot(f"memory-{kind}", "plots"), tables.layouts(kind), tables.sharded(kind), _plot(f"sharded-{kind}", "plots"),
-            tables.model(kind),
+            tables.model(kind), *([cpu_tables.threads(), cpu_tables.peers()] if kind == "cpu" else []),
         ]  # fmt: skip
         parts += [f"## On a {name}", *([part for part in found if part] or [tables.UNCONFIRMED])]
     parts += ["## Instructions", tables.instructions(), _plot("instructions", "plots")]

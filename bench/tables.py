@@ -33,6 +33,12 @@ def latest(name: str, kind: str) -> list[Row]:
     ]
 
 
+def widest(found: list[Row]) -> list[Row]:
+    """Those on as many threads as the run was given, where some were on fewer."""
+    most = max((int(row["threads"] or 0) for row in found), default=0)
+    return [row for row in found if int(row["threads"] or 0) == most]
+
+
 def latest_counts() -> list[Row]:
     """The rows of the commit whose kernels were counted last."""
     found = rows.read("sass")
@@ -64,12 +70,12 @@ def at_largest(found: Iterable[Row], layout: str = "linear") -> dict[tuple[str, 
 
 def fills(kind: str) -> str:
     """Each fill against torch's, of a large contiguous weight."""
-    at = at_largest(latest("micro", kind))
+    at = at_largest(widest(latest("micro", kind)))
     if not at:
         return ""
     with_graph = any(provider == GRAPH for _, provider, _ in at)
     heads = [OURS, *([GRAPH] if with_graph else []), f"`{TORCH}`", ERFINV]
-    lines = _head(
+    lines = head(
         [
             "fill",
             "dtype",
@@ -86,15 +92,15 @@ def fills(kind: str) -> str:
         others = [at.get((fill, other, dtype)) for other in ([GRAPH] if with_graph else []) + [TORCH, ERFINV]]
         theirs = at[fill, TORCH, dtype]
         lines.append(
-            _line(
-                f"`{fill}`", SHORT[dtype], _ns(row), *map(_ns, others),
+            line(
+                f"`{fill}`", SHORT[dtype], ns(row), *map(ns, others),
                 f"{_number(theirs, 'ns_per_element') / _number(row, 'ns_per_element'):.1f}",
                 f"{_number(row, 'gb_per_s'):.3g}", f"{_number(row, 'fraction_of_memset'):.1%}",
                 f"{_copies(row)}, {_copies(theirs)}",
             )
         )  # fmt: skip
     first = next(iter(at.values()))
-    return _table(
+    return table(
         f"One contiguous weight of {size_text(_number(first, 'bytes'))}: medians, nanoseconds an element; the memset is "
         f"`{ROOF[1]}` of the same tensor in the same run; extra memory in copies of the tensor.",
         first,
@@ -104,7 +110,7 @@ def fills(kind: str) -> str:
 
 def layouts(kind: str) -> str:
     """Ours against torch's, for each layout."""
-    found = latest("micro", kind)
+    found = widest(latest("micro", kind))
     names = list(dict.fromkeys(row["layout"] for row in found))
     sizes = {row["layout"]: _power(row) for row in found if row["layout"] != "linear"}
     if not sizes:
@@ -114,16 +120,16 @@ def layouts(kind: str) -> str:
         for row in found
         if row["fill"] in (MAIN, ROOF[0]) and _power(row) == min(sizes.values())
     }
-    lines = _head(["layout", "dtype", f"{OURS}, ns", f"`{TORCH}`, ns", "times faster", "of memset"])
+    lines = head(["layout", "dtype", f"{OURS}, ns", f"`{TORCH}`, ns", "times faster", "of memset"])
     for name in names:
         for dtype in SHORT:
             ours, theirs = at.get((name, OURS, dtype)), at.get((name, TORCH, dtype))
             if ours and theirs:
                 ratio = _number(theirs, "ns_per_element") / _number(ours, "ns_per_element")
                 fraction = f"{_number(ours, 'fraction_of_memset'):.1%}"
-                lines.append(_line(name, SHORT[dtype], _ns(ours), _ns(theirs), f"{ratio:.1f}", fraction))
+                lines.append(line(name, SHORT[dtype], ns(ours), ns(theirs), f"{ratio:.1f}", fraction))
     title = f"`{MAIN}` of {size_text(min(sizes.values()))} in each layout: medians, nanoseconds an element."
-    return _table(title, found[0], lines)
+    return table(title, found[0], lines)
 
 
 def sharded(kind: str) -> str:
@@ -131,10 +137,10 @@ def sharded(kind: str) -> str:
     found = latest("sharded", kind)
     if not found:
         return ""
-    lines = _head(["ranks", "way", "dtype", "ms", "bytes moved", "extra memory a rank", "a rank's shard"])
+    lines = head(["ranks", "way", "dtype", "ms", "bytes moved", "extra memory a rank", "a rank's shard"])
     for row in found:
         lines.append(
-            _line(
+            line(
                 row["ranks"], row["provider"], SHORT[row["dtype"]], f"{_number(row, 'seconds') * 1e3:.3g}",
                 size_text(_number(row, "bytes_moved")), size_text(_number(row, "extra_bytes_per_rank")),
                 size_text(_number(row, "shard_bytes")),
@@ -144,7 +150,7 @@ def sharded(kind: str) -> str:
         f"A weight of {found[0]['global_shape']}, sharded along its first dimension: medians of the slowest rank, and what "
         "all ranks' collectives write."
     )
-    return _table(title, found[0], lines)
+    return table(title, found[0], lines)
 
 
 def model(kind: str) -> str:
@@ -152,11 +158,11 @@ def model(kind: str) -> str:
     found = latest("model", kind)
     if not found:
         return ""
-    lines = _head(["call", "dtype", "seconds", "tensors a second", "host, us a tensor"])
+    lines = head(["call", "dtype", "seconds", "tensors a second", "host, us a tensor"])
     for row in found:
         host = f"{_number(row, 'host_us_per_tensor'):.3g}" if row["host_us_per_tensor"] else _NONE
         lines.append(
-            _line(
+            line(
                 f"`{row['provider']}`", SHORT[row["dtype"]], f"{_number(row, 'seconds'):.3g}",
                 f"{_number(row, 'tensors_per_s'):,.0f}", host,
             )
@@ -168,7 +174,7 @@ def model(kind: str) -> str:
     }
     each = int(found[0]["elements"]) // int(found[0]["tensors"])
     title = f"{int(found[0]['tensors']):,} expert matrices of {each:,} elements: medians{told.get(how, '')}."
-    return _table(title, found[0], lines)
+    return table(title, found[0], lines)
 
 
 def instructions() -> str:
@@ -178,17 +184,17 @@ def instructions() -> str:
         return ""
     arches = list(dict.fromkeys(row["arch"] for row in found))
     at = {(row["law"], row["layout"], row["dtype"], row["arch"]): row for row in found}
-    lines = _head(["law", "layout", "dtype", *arches])
+    lines = head(["law", "layout", "dtype", *arches])
     for law, layout, dtype in dict.fromkeys(key[:3] for key in at):
         cells = [at.get((law, layout, dtype, arch)) for arch in arches]
         lines.append(
-            _line(LAWS[law], layout, dtype, *(f"{_number(c, 'per_element'):.1f}" if c else _NONE for c in cells))
+            line(LAWS[law], layout, dtype, *(f"{_number(c, 'per_element'):.1f}" if c else _NONE for c in cells))
         )
     title = (
         "Instructions that a warp issues for an element, exact, from the compiled code (of gfx942 a bound: its text holds "
         "both sides of a branch)."
     )
-    return _table(title, found[0], lines)
+    return table(title, found[0], lines)
 
 
 def headline_counts() -> str:
@@ -232,7 +238,8 @@ def _number(row: Row, column: str) -> float:
     return float(row[column])
 
 
-def _ns(row: Row | None) -> str:
+def ns(row: Row | None) -> str:
+    """Nanoseconds an element."""
     return f"{_number(row, 'ns_per_element'):.3g}" if row else _NONE
 
 
@@ -241,13 +248,16 @@ def _copies(row: Row) -> str:
     return f"{_number(row, 'extra_bytes') / _number(row, 'bytes'):.2f}"
 
 
-def _head(names: list[str]) -> list[str]:
-    return [_line(*names), "|" + "---|" * len(names)]
+def head(names: list[str]) -> list[str]:
+    """A table's first two lines."""
+    return [line(*names), "|" + "---|" * len(names)]
 
 
-def _line(*cells: str) -> str:
+def line(*cells: str) -> str:
+    """One more."""
     return f"| {' | '.join(cells)} |"
 
 
-def _table(title: str, row: Row, lines: list[str]) -> str:
+def table(title: str, row: Row, lines: list[str]) -> str:
+    """The table under its title, and where its rows are from."""
     return "\n".join([f"{title} ({origin(row)}.)", "", *lines])

@@ -21,7 +21,22 @@ _spec = importlib.util.spec_from_file_location(
 )
 sys.modules["bench"] = importlib.util.module_from_spec(_spec)
 
-from bench import gate, layouts, memory, micro, model, plots, providers, report, rows, sass, sharded, tables, timing  # noqa: E402
+from bench import (  # noqa: E402
+    cpu_tables,
+    gate,
+    layouts,
+    memory,
+    micro,
+    model,
+    plots,
+    providers,
+    report,
+    rows,
+    sass,
+    sharded,
+    tables,
+    timing,
+)
 
 CPU = torch.device("cpu")
 
@@ -68,7 +83,8 @@ def measured(results, monkeypatch):
     counted = [
         sass.row_of(count | {"law": law, "dtype": dtype}) for law in ("3sigma", "normal") for dtype in ("fp32", "bf16")
     ]
-    rows.append("sass", [row | rows.environment(None) for row in counted])
+    compiled = rows.environment(None)
+    rows.append("sass", [row | compiled for row in counted])
     return environment
 
 
@@ -111,8 +127,24 @@ def test_a_cell_has_a_row_for_the_roof_and_each_provider(layout):
     found = micro.cell(CPU, "bfloat16", layout, 4096, 0.0, (providers.MAIN,))
     expected = {providers.ROOF, *((providers.MAIN, p) for p in (providers.OURS, providers.TORCH, providers.ERFINV))}
     assert {(row["fill"], row["provider"]) for row in found} == expected
-    assert all(set(row) == set(rows.COLUMNS["micro"]) for row in found)
+    assert all(set(row) == {*rows.COLUMNS["micro"], "threads"} for row in found)
     assert all(int(row["elements"]) == 4096 - (layout == "misaligned") for row in found)
+
+
+def test_threads_and_peers_have_tables_of_their_own(results, monkeypatch):
+    peer = {"normal_": {"a peer": lambda tensor: tensor.fill_(0.0)}}
+    monkeypatch.setattr(micro.other_libraries, "of", lambda dtype: peer)
+    monkeypatch.setitem(micro.LAYOUT_BYTES, "cpu", 2**12)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: counts[-1])
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: counts.append(count))
+    counts = [4]
+    arguments = SimpleNamespace(device=CPU, dtypes=["float32"], budget=0.0, largest=2**14, dry=False, peers=True)
+    micro.run(arguments)
+    assert counts == [4, 1, 4, 2, 4, 4, 4, 1, 4], "1, 2 and 4 threads, and one for the peers"
+    assert "fastinit, 1 thread | fastinit, 2 threads | fastinit, 4 threads" in cpu_tables.threads()
+    assert "| a peer |" in cpu_tables.peers()
+    assert "a peer" not in tables.fills("cpu") + tables.layouts("cpu")
+    assert report.results().count("a peer") == 1
 
 
 def test_nothing_is_measured_when_a_fill_is_wrong(results, monkeypatch):
@@ -120,7 +152,7 @@ def test_nothing_is_measured_when_a_fill_is_wrong(results, monkeypatch):
         fastinit.trunc_normal_(tensor, *arguments, key=Key(key.seed + 1, key.stream), shard=shard)
 
     monkeypatch.setitem(providers._PUBLIC, fastinit.law.distributions.TruncatedNormal, wrong)
-    arguments = SimpleNamespace(device=CPU, dtypes=["float32"], budget=0.0, largest=1024, dry=False)
+    arguments = SimpleNamespace(device=CPU, dtypes=["float32"], budget=0.0, largest=1024, dry=False, peers=False)
     with pytest.raises(SystemExit, match="differs from the reference"):
         micro.run(arguments)
     assert rows.read("micro") == []

@@ -1,0 +1,54 @@
+"""Tables of what only a CPU has: numbers of threads, and the peers of other libraries."""
+
+from bench import tables
+from bench.providers import ERFINV, OURS, ROOF, TORCH
+from bench.rows import Row
+
+
+def threads() -> str:
+    """Nanoseconds an element by the number of threads, at the size that all numbers were measured at."""
+    found = _of_one_size()
+    counts = sorted({int(row["threads"]) for row in found})
+    if len(counts) < 2:
+        return ""
+    at = {(row["fill"], row["provider"], row["dtype"], int(row["threads"])): row for row in found}
+    heads = [f"{name}, {count} thread{'s' * (count > 1)}" for name in (OURS, f"`{TORCH}`") for count in counts]
+    lines = tables.head(["fill", "dtype", *heads])
+    for fill, dtype in dict.fromkeys((row["fill"], row["dtype"]) for row in found if row["provider"] == OURS):
+        cells = [tables.ns(at.get((fill, name, dtype, count))) for name in (OURS, TORCH) for count in counts]
+        lines.append(tables.line(f"`{fill}`", tables.SHORT[dtype], *cells))
+    return tables.table(
+        f"A weight of {_size(found)} by the number of threads: medians, ns an element.", found[0], lines
+    )
+
+
+def peers() -> str:
+    """What other libraries take on one thread."""
+    found = [row for row in _of_one_size() if row["threads"] == "1"]
+    known = {OURS, TORCH, ERFINV, ROOF[1], "Tensor.normal_"}
+    others = sorted({row["provider"] for row in found} - known)
+    if not others:
+        return ""
+    at = {(row["fill"], row["provider"], row["dtype"]): row for row in found}
+    names = [OURS, TORCH, "Tensor.normal_", *others]
+    cases = list(dict.fromkeys((row["fill"], row["dtype"]) for row in found if row["provider"] in others))
+    lines = tables.head(["provider", *(f"`{fill}` {tables.SHORT[dtype]}" for fill, dtype in cases)])
+    for name in names:
+        cells = [tables.ns(at.get((fill, name, dtype))) for fill, dtype in cases]
+        lines.append(tables.line(name, *cells))
+    title = f"A weight of {_size(found)} on one thread, by each library's own generator: medians, ns an element."
+    return tables.table(title, found[0], lines)
+
+
+def _of_one_size() -> list[Row]:
+    """Rows of the largest contiguous weight that every number of threads was measured at."""
+    found = [row for row in tables.latest("micro", "cpu") if row["layout"] == "linear" and row["threads"]]
+    by_count = [
+        {row["bytes"] for row in found if row["threads"] == count} for count in {row["threads"] for row in found}
+    ]
+    common = set.intersection(*by_count) if by_count else set()
+    return [row for row in found if common and row["bytes"] == max(common, key=int)]
+
+
+def _size(found: list[Row]) -> str:
+    return tables.size_text(int(found[0]["bytes"]))
