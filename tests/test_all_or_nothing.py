@@ -162,10 +162,34 @@ def test_parameters_that_are_parts_of_one_memory_are_filled() -> None:
     assert_filled(model)
 
 
-def test_untouched_parameters_may_overlap_others() -> None:
+KEPT: dict[str, Callable[[Tensor], Tensor]] = {
+    "of another shape": lambda weight: weight.view(-1),
+    "in part": lambda weight: weight[3:5],
+    "transposed": lambda weight: weight.T,
+    "of another dtype": lambda weight: weight.view(torch.int32),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+@pytest.mark.parametrize("others", [0, 40])
+def test_an_untouched_parameter_is_not_written_through_another_one(case: str, others: int) -> None:
     model = Model()
-    model.flat = nn.Parameter(model.output.weight.data.view(-1))
-    init_model_(model, "llama", seed=5, roles=[("flat", Role.UNTOUCHED)])
+    for k in range(others):
+        model.register_parameter(f"other{k}", nn.Parameter(model.output.weight.data.view(-1)[k : k + 9]))
+    model.kept = nn.Parameter(KEPT[case](model.output.weight.data), requires_grad=False)
+    with pytest.raises(ValueError, match=r"got some that (kept|other0) and output\.weight both have"):
+        init_model_(poisoned(model), "llama", seed=5, roles=[("{kept,other*}", Role.UNTOUCHED)])
+    assert_untouched(model)
+
+
+def test_untouched_parameters_may_overlap_each_other() -> None:
+    model = Model()
+    memory = torch.full((40, 5), 7.0)
+    views = [memory, memory.view(-1), memory.T, memory[3], *memory.view(-1).split(7)]
+    for k, view in enumerate(views):
+        model.register_parameter(f"kept{k}", nn.Parameter(view))
+    init_model_(model, "llama", seed=5, roles=[("kept*", Role.UNTOUCHED)])
+    assert (memory == 7).all()
     same(model.output.weight.detach(), filled().output.weight.detach())
 
 

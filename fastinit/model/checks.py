@@ -1,6 +1,6 @@
 """What must hold of a model before the first of its parameters is written. Every error names the parameters."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -108,8 +108,11 @@ def check_width(widths: Mapping[str, int], told: Told | None) -> None:
         )
 
 
-def check_apart(parameters: Iterable[Found]) -> None:
-    """That no two parameters overlap in memory. Those that are the same there are one already, by walk.tied."""
+def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None:
+    """That no parameter which is filled overlaps another one in memory.
+
+    Those that are the same there are one already, by walk.tied; of those that stay as they are, any two may overlap.
+    """
     spaces: dict[Hashable, list[tuple[str, Place]]] = {}
     for parameter in parameters:
         if parameter.place is not None:
@@ -118,7 +121,8 @@ def check_apart(parameters: Iterable[Found]) -> None:
         numbers: dict[Strided, int] = {}
         layout = [numbers.setdefault(place.strided, len(numbers)) for _, place in placed]
         addresses = np.array([place.address for _, place in placed], np.int64)
-        found = shared(addresses, list(numbers), np.array(layout, np.int64))
+        written = np.array([name not in untouched for name, _ in placed], np.bool_)
+        found = shared(addresses, list(numbers), np.array(layout, np.int64), written)
         if found is not None:
             one, other = (placed[k][0] for k in found)
             raise ValueError(

@@ -109,7 +109,7 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
     plan = [planner.planned(parameter) for parameter in parameters]
     embeddings = [planned for planned in plan if planned.role is Role.EMBEDDING and planned.global_shape]
     check_width({planned.name: planned.global_shape[-1] for planned in embeddings}, width)
-    check_apart([found[planned.name] for planned in plan if planned.law is not None])
+    check_apart(parameters, {planned.name for planned in plan if planned.law is None})
     return plan
 
 
