@@ -15,7 +15,7 @@ from fastinit.model.roles import Named, named_by
 from fastinit.model.sizes import Told, Wrapped
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
-from fastinit.shard.geometry import LocalShard
+from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import Place
 from fastinit.stream import WRAPPER_PARTS, Key
@@ -94,13 +94,20 @@ def _inside(
             return
 
 
-def check_width(widths: Mapping[str, int], told: Told | None) -> None:
+def check_width(widths: Mapping[str, int], shapes: Iterable[Shape], told: Told | None) -> None:
     """The width that a model tells, against those of its embeddings, where this part of the model has any.
 
-    A ``d_model`` of the caller's is not compared: embeddings may have another width than the model, when they are
-    factorised, and that is how to say so.
+    Without them it is the size of some dimension, as that of the norms is. A ``d_model`` of the caller's is not compared:
+    embeddings may have another width than the model, when they are factorised, and that is how to say so.
     """
-    if told is not None and widths and told.size not in widths.values():
+    if told is None:
+        return
+    sizes = set() if widths else set(chain.from_iterable(shapes))
+    if sizes and told.size not in sizes:
+        raise ValueError(
+            f"d_model: expected the size of a parameter's dimension, got {told.size} from {told.by}; give d_model="
+        )
+    if widths and told.size not in widths.values():
         name, width = next(iter(widths.items()))
         raise ValueError(
             f"d_model: expected the width of {name}, {width}, got {told.size} from {told.by}; give d_model=, also where "

@@ -108,7 +108,8 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
     planner = _Planner(scheme, whole, found, matched, keys)
     plan = [planner.planned(parameter) for parameter in parameters]
     embeddings = [planned for planned in plan if planned.role is Role.EMBEDDING and planned.global_shape]
-    check_width({planned.name: planned.global_shape[-1] for planned in embeddings}, width)
+    shapes = (planned.global_shape for planned in plan)
+    check_width({planned.name: planned.global_shape[-1] for planned in embeddings}, shapes, width)
     check_apart(parameters, {planned.name for planned in plan if planned.law is None})
     return plan
 

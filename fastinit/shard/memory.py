@@ -47,8 +47,9 @@ def shared(
     >>> [shared(np.array([0, gap]), [rows], np.array([0, 0])) for gap in (8, 4)]
     [None, (0, 1)]
 
-    ``layouts[layout[k]]`` is the k-th tensor's. Two of which neither is ``written`` may share; without it, none may. Exact but for interleavings that no torch operation makes, which count
-    as shared. Tensors that lie behind one another cost a sort; those that interleave are told apart by their columns.
+    ``layouts[layout[k]]`` is the k-th tensor's. Two of which neither is ``written`` may share; without it none may. Exact
+    but for interleavings that no torch operation makes, which count as shared. Tensors that lie behind one another cost
+    a sort; those that interleave are told apart by their columns.
     """
     written = np.ones(len(addresses), np.bool_) if written is None else written
     spans = np.array([known.span for known in layouts], np.int64)[layout]
