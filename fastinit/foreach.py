@@ -62,8 +62,9 @@ def foreach_fill_(
             fill_(tensor, law, key=key, shard=shard)
         return tensors
     groups = described(tensors, laws, keys, shards)
-    fill_many = [_fill_many(device, plain) for device, plain, _ in groups]
-    for fill_many_, (_, plain, fills) in zip(fill_many, groups, strict=True):
+    calls = [(_fill_many(device, plain), plain, fills) for device, plain, fills in groups]
+    # What a class of somebody's own raises is raised before other tensors are written.
+    for fill_many_, plain, fills in sorted(calls, key=lambda call: call[0] is not _by_operators):
         fill_many_(plain, fills)
     torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
     return tensors
@@ -83,9 +84,9 @@ def _fill_many(device: torch.device, plain: list[Tensor]) -> Callable[[list[Tens
 
 
 def _by_operators(plain: list[Tensor], fills: Fills) -> None:
-    for k, view in enumerate(plain):
+    for k in sorted(range(len(plain)), key=lambda k: not leaves_it_to_operators(type(plain[k]))):
         fill = fills.one(k)
-        op.fill(view, fill.distribution, fill.key, fill.shard)
+        op.fill(plain[k], fill.distribution, fill.key, fill.shard)
 
 
 def _check_lists(

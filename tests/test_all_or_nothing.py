@@ -1,5 +1,6 @@
 """What can fail is found before the first write: inference, shared memory, fake tensors, contexts that change a default."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import fastinit
 from fastinit import Key, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
+from fastinit import backends as backends_of_fastinit
 from fastinit.backends import llvm, reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
@@ -228,6 +230,59 @@ def test_lists_of_views_that_interleave_are_filled(backend: str) -> None:
         same(view, fastinit.normal_(torch.empty(view.shape), key=key))
 
 
+class Raising(Tensor):
+    """A class whose operators all raise, like one that somebody has not finished."""
+
+    elem: Tensor
+
+    @staticmethod
+    def __new__(cls, elem: Tensor) -> "Raising":
+        made = Tensor._make_wrapper_subclass(cls, elem.shape, dtype=elem.dtype, device=elem.device)  # type: ignore[attr-defined]
+        made.elem = elem
+        return made  # type: ignore[no-any-return]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0].elem)
+        raise NotImplementedError(f"no {func}")
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_class_whose_operators_raise_leaves_a_list_as_it_was(position: int) -> None:
+    tensors = [torch.full((3,), 7.0), torch.full((3,), 7.0)]
+    listed = [*tensors]
+    listed.insert(position, Raising(torch.empty(3)))
+    with pytest.raises(NotImplementedError, match=r"no fastinit\.fill_"):
+        foreach_fill_(listed, Normal(), keys=[KEY] * 3)
+    assert all((tensor == 7).all() for tensor in tensors)
+
+
+@pytest.mark.parametrize("name", ["norm", "output"])
+def test_a_class_whose_operators_raise_leaves_a_model_as_it_was(name: str) -> None:
+    """A constant, and a random law."""
+    model = poisoned(Model())
+    part = model.get_submodule(name)
+    shape = part.weight.shape  # type: ignore[union-attr]
+    part.weight = nn.Parameter(Raising(torch.empty(shape)))  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError, match=r"no (fastinit\.fill_|aten\.fill_)"):
+        init_model_(model, "llama")
+    part.weight = nn.Parameter(torch.full(shape, float("nan")))  # type: ignore[arg-type]
+    assert_untouched(model)
+
+
+def test_an_interrupt_leaves_the_collector_on() -> None:
+    disable = gc.disable
+
+    def interrupted() -> None:
+        disable()
+        raise KeyboardInterrupt
+
+    with mock.patch.object(gc, "disable", interrupted), pytest.raises(KeyboardInterrupt):
+        backends_of_fastinit.get("reference")
+    assert gc.isenabled()
+
+
 def test_a_device_that_nothing_serves_is_refused_before_the_others_are_filled() -> None:
     tensors = [torch.full((3,), 7.0), torch.full((3,), 7.0)]
 
@@ -359,11 +414,28 @@ def freed() -> Tensor:
     return tensor
 
 
+class Own(Tensor):
+    """A class of somebody's own that leaves operators alone."""
+
+
+def cut(tensor: Tensor) -> Tensor:
+    """As large as before by its shape, in a storage that is not."""
+    tensor.untyped_storage().resize_(8)
+    return tensor
+
+
 UNFIT: dict[str, tuple[Callable[[], Tensor], type[Exception], str]] = {
     "nested": (nested, TypeError, r"expected a dense \(strided\) tensor, got a nested one"),
     "lazy": (lambda: nn.LazyLinear(3).weight, TypeError, "[Ll]azy"),
     "negated": (negated, ValueError, r"is_neg\(\)"),
     "freed": (freed, ValueError, "expected memory for 3 elements, got none"),
+    "cut": (lambda: cut(torch.empty(3)), ValueError, "expected a storage of at least 12 bytes, got one of 8"),
+    "cut columns": (lambda: cut(torch.empty(2, 3)[:, 1]), ValueError, "storage of at least 20 bytes, got one of 8"),
+    "cut, of a class": (
+        lambda: cut(torch.empty(3).as_subclass(Own)),
+        ValueError,
+        "storage of at least 12 bytes, got one of 8",
+    ),
     "zeros": (lambda: torch._efficientzerotensor(3), ValueError, "expected memory for 3 elements, got none"),
     "sparse": (lambda: torch.ones(3).to_sparse(), TypeError, "expected a dense .* got layout torch.sparse_coo"),
 }
