@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import fastinit
-from fastinit import Key, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
+from fastinit import Key, LocalShard, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
 from fastinit import backends as backends_of_fastinit
 from fastinit.backends import llvm, reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
@@ -469,6 +469,73 @@ def test_parameters_without_memory_are_not_one() -> None:
     model.one, model.other = nn.Parameter(freed()), nn.Parameter(freed())
     rows = init_model_(model, "llama", roles=[("{one,other}", Role.UNTOUCHED)]).rows
     assert [(row.name, row.tied) for row in rows[:2]] == [("one", ()), ("other", ())]
+
+
+NAMED: dict[str, list[Any]] = {
+    "std": [None, "x", -1, float("nan"), float("inf")],
+    "embedding_std": ["x", -1, float("nan"), float("inf")],
+    "d_model": ["8", [8], 10**400],
+    "num_blocks": ["a", torch.tensor([1, 2]), float("inf")],
+    "embed_scale": ["a", 0, -1.0, float("inf"), float("nan")],
+    "roles": [None, 3, [1], [("a",)], {"a": Role.NORM}, ("a", Role.NORM), [("a", Role.NORM, 3)], "a"],
+    "shards": [3, [1], {"norm.weight": 3}, {3: LocalShard((8,), (0,))}],
+    "device": ["foo", 3.5],
+}
+
+
+@pytest.mark.parametrize("method", ["normal", "fan_in"])
+@pytest.mark.parametrize("name", NAMED)
+def test_what_a_model_cannot_be_filled_by_is_named(name: str, method: str) -> None:
+    """Whether or not the method asks for it."""
+    model = poisoned(Model())
+    for value in NAMED[name]:
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: expected "):
+            init_model_(model, method, **{name: value})
+    assert_untouched(model)
+
+
+@pytest.mark.parametrize("size", [np.int64(DIM), torch.tensor(DIM), float(DIM)])
+def test_sizes_of_all_kinds(size: Any) -> None:
+    assert init_model_(Model(), "llama", d_model=size).rows == init_model_(Model(), "llama", d_model=DIM).rows
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("tensors", None), ("laws", None), ("laws", 3), ("keys", None), ("keys", KEY), ("shards", 3)],
+)
+def test_what_is_no_list_is_named(name: str, given: Any) -> None:
+    tensor = torch.full((3,), 7.0)
+    arguments = dict(tensors=[tensor], laws=Normal(), keys=[KEY]) | {name: given}
+    with pytest.raises(TypeError, match=f"^{name}: expected a list, got "):
+        foreach_fill_(**arguments)
+    assert (tensor == 7).all()
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan")])
+def test_a_scale_that_cannot_be_divided_by_is_refused(scale: float) -> None:
+    module = poisoned(nn.Embedding(3, 4))
+    with pytest.raises(ValueError, match=r"^embed_scale: expected a finite number > 0, got "):
+        fastinit.InitMethod.fan_in.init_embeddings(module, d_model=4, embed_scale=scale)
+    model = poisoned(Model())
+    model.embed_scale = scale  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"^embed_scale: expected a finite number > 0 from Model.embed_scale"):
+        init_model_(model, "fan_in")
+    assert_untouched(module)
+    assert_untouched(model)
+
+
+@pytest.mark.parametrize("shape", [8, (8.0,), None, "ab"])
+def test_shapes_of_whole_numbers(shape: Any) -> None:
+    with pytest.raises(TypeError, match=r"^global_shape: expected a tuple of whole numbers, got "):
+        LocalShard(shape, (0,))
+    with pytest.raises(TypeError, match=r"^global_offset: expected a tuple of whole numbers, got "):
+        LocalShard((8,), shape)
+
+
+@pytest.mark.parametrize(("vocab", "size", "multiple"), [(8, 0, 128), (8, 1, 0), (-8, 1, 128), (8, -1, 128)])
+def test_vocabularies_that_cannot_be_split(vocab: int, size: int, multiple: int) -> None:
+    with pytest.raises(ValueError, match=r"^vocab, size, multiple: expected numbers >= 0, 1 and 1, got "):
+        LocalShard.vocab_parallel(vocab, 8, 0, size, multiple=multiple)
 
 
 @pytest.mark.parametrize("function", [init_model_, verify_model_])

@@ -282,7 +282,7 @@ def with_attributes(**attributes: Any) -> nn.Module:
         (dict(dim=True), r"^d_model: expected a size of at least 1 from Model\.dim, got True"),
         (dict(n_layers=-1), r"^num_blocks: expected a size of at least 1 from Model\.n_layers, got -1"),
         (dict(n_layers=False), r"^num_blocks: .* got False"),
-        (dict(embed_scale=0.0), r"^embed_scale: expected a number > 0 from Model\.embed_scale, got 0\.0"),
+        (dict(embed_scale=0.0), r"^embed_scale: expected a finite number > 0 from Model\.embed_scale, got 0\.0"),
         (dict(d_model=8), r"^d_model: expected the width of tok_embeddings\.weight, 16, got 8 from Model\.d_model"),
     ],
 )

@@ -6,6 +6,7 @@ innermost model that tells counts, and of what it tells, its config's included, 
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
+from math import inf
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -72,9 +73,8 @@ def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
     """What a model multiplies its embeddings by, as its attribute tells it; None when it does not."""
     for _, model in models:
         scale = getattr(model, "embed_scale", None)
-        if scale is not None and not scale > 0:
-            raise ValueError(f"embed_scale: expected a number > 0 from {type(model).__name__}.embed_scale, got {scale}")
         if scale is not None:
+            check_scale(f" from {type(model).__name__}.embed_scale", scale)
             return scale  # type: ignore[no-any-return]
     return None
 
@@ -110,7 +110,17 @@ def _told(what: str, models: Iterable[Wrapped], names: tuple[tuple[str, ...], ..
 
 def is_size(number: Any) -> bool:
     """Whether a number is a whole one of at least 1; True is none."""
-    return not isinstance(number, bool) and number >= 1 and number % 1 == 0
+    return not isinstance(number, bool) and 1 <= number < 2**62 and number % 1 == 0
+
+
+def check_scale(source: str, scale: Any) -> None:
+    """Raise unless ``embed_scale``, from where ``source`` says, is a number > 0 that can be divided by."""
+    try:
+        positive = 0 < float(scale) < inf
+    except (TypeError, ValueError):
+        raise TypeError(f"embed_scale: expected a finite number > 0{source}, got {scale!r}") from None
+    if not positive:
+        raise ValueError(f"embed_scale: expected a finite number > 0{source}, got {scale}")
 
 
 def _holders(model: nn.Module) -> Iterator[Any]:

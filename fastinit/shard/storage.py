@@ -79,12 +79,12 @@ def check_memory(tensor: Tensor) -> None:
             f"tensor: expected memory for {tensor.numel()} elements, got none: its storage was freed, as "
             "FullyShardedDataParallel does between uses, or it stands for zeros"
         )
-    held, end = tensor.untyped_storage().nbytes(), tensor.nbytes
+    held, end = tensor.untyped_storage().nbytes(), int(tensor.nbytes)
     if not tensor.is_contiguous():
         last = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
-        end = (last + 1) * tensor.element_size()
+        end = int(last + 1) * tensor.element_size()
     if offset := tensor.storage_offset():
-        end += offset * tensor.element_size()
+        end += int(offset) * tensor.element_size()
     if end > held and tensor.numel():
         raise ValueError(f"tensor: expected a storage of at least {end} bytes, got one of {held}: it was resized")
 
