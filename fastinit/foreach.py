@@ -1,6 +1,7 @@
 """foreach_fill_: a list of tensors in a few launches, to the bits of one fill each."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,18 +53,19 @@ def foreach_fill_(
     get a launch of their own. So does every tensor under CUDA graph capture, where the table could not be kept for a
     replay. Under torch.compile each tensor is filled by an operator of its own.
     """
-    tensors = list(tensors)
-    laws = [laws] * len(tensors) if isinstance(laws, Distribution) else list(laws)
-    keys = list(keys)
-    shards = [None] * len(tensors) if shards is None else list(shards)
+    tensors = _listed("tensors", tensors)
+    laws = [laws] * len(tensors) if isinstance(laws, Distribution) else _listed("laws", laws)
+    keys = _listed("keys", keys)
+    shards = [None] * len(tensors) if shards is None else _listed("shards", shards)
     _check_lists(tensors, laws, keys, shards)
     if torch.compiler.is_compiling():
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return tensors
     groups = described(tensors, laws, keys, shards)
-    fill_many = [_fill_many(device, plain) for device, plain, _ in groups]
-    for fill_many_, (_, plain, fills) in zip(fill_many, groups, strict=True):
+    calls = [(_fill_many(device, plain), plain, fills) for device, plain, fills in groups]
+    # What a class of somebody's own raises is raised before other tensors are written.
+    for fill_many_, plain, fills in sorted(calls, key=lambda call: call[0] is not _by_operators):
         fill_many_(plain, fills)
     torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
     return tensors
@@ -83,9 +85,16 @@ def _fill_many(device: torch.device, plain: list[Tensor]) -> Callable[[list[Tens
 
 
 def _by_operators(plain: list[Tensor], fills: Fills) -> None:
-    for k, view in enumerate(plain):
+    for k in sorted(range(len(plain)), key=lambda k: not leaves_it_to_operators(type(plain[k]))):
         fill = fills.one(k)
-        op.fill(view, fill.distribution, fill.key, fill.shard)
+        op.fill(plain[k], fill.distribution, fill.key, fill.shard)
+
+
+def _listed(name: str, given: Iterable[Any]) -> list[Any]:
+    try:
+        return list(given)
+    except TypeError:
+        raise TypeError(f"{name}: expected a list, got {given!r}") from None
 
 
 def _check_lists(

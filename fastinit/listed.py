@@ -144,7 +144,10 @@ def _check_apart(plain: list[Tensor], fills: Fills, owner: NDArray[np.int64]) ->
         plain, fills, owner = [plain[k] for k in chosen], fills.of(chosen), owner[chosen]
     layouts = [_strided(place) for place in fills.places]
     addresses = np.fromiter(map(Tensor.data_ptr, plain), np.int64, len(plain))
-    for k in np.flatnonzero(addresses == 0):
+    offsets = np.fromiter(map(Tensor.storage_offset, plain), np.int64, len(plain))
+    held = np.fromiter((tensor.untyped_storage().nbytes() for tensor in plain), np.int64, len(plain))
+    sizes = np.array([(known.span, known.itemsize) for known in layouts], np.int64).reshape(-1, 2)[fills.place]
+    for k in np.flatnonzero((addresses == 0) | (sizes[:, 0] + sizes[:, 1] * offsets > held)):
         with _at(owner[k]):
             check_memory(plain[k])
     found = shared(addresses, layouts, fills.place)

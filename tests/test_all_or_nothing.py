@@ -1,5 +1,6 @@
 """What can fail is found before the first write: inference, shared memory, fake tensors, contexts that change a default."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import fastinit
-from fastinit import Key, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
+from fastinit import Key, LocalShard, foreach, foreach_fill_, init_linear, init_model_, op, verify_model_
+from fastinit import backends as backends_of_fastinit
 from fastinit.backends import llvm, reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
@@ -162,10 +164,34 @@ def test_parameters_that_are_parts_of_one_memory_are_filled() -> None:
     assert_filled(model)
 
 
-def test_untouched_parameters_may_overlap_others() -> None:
+KEPT: dict[str, Callable[[Tensor], Tensor]] = {
+    "of another shape": lambda weight: weight.view(-1),
+    "in part": lambda weight: weight[3:5],
+    "transposed": lambda weight: weight.T,
+    "of another dtype": lambda weight: weight.view(torch.int32),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+@pytest.mark.parametrize("others", [0, 40])
+def test_an_untouched_parameter_is_not_written_through_another_one(case: str, others: int) -> None:
     model = Model()
-    model.flat = nn.Parameter(model.output.weight.data.view(-1))
-    init_model_(model, "llama", seed=5, roles=[("flat", Role.UNTOUCHED)])
+    for k in range(others):
+        model.register_parameter(f"other{k}", nn.Parameter(model.output.weight.data.view(-1)[k : k + 9]))
+    model.kept = nn.Parameter(KEPT[case](model.output.weight.data), requires_grad=False)
+    with pytest.raises(ValueError, match=r"got some that (kept|other0) and output\.weight both have"):
+        init_model_(poisoned(model), "llama", seed=5, roles=[("{kept,other*}", Role.UNTOUCHED)])
+    assert_untouched(model)
+
+
+def test_untouched_parameters_may_overlap_each_other() -> None:
+    model = Model()
+    memory = torch.full((40, 5), 7.0)
+    views = [memory, memory.view(-1), memory.T, memory[3], *memory.view(-1).split(7)]
+    for k, view in enumerate(views):
+        model.register_parameter(f"kept{k}", nn.Parameter(view))
+    init_model_(model, "llama", seed=5, roles=[("kept*", Role.UNTOUCHED)])
+    assert (memory == 7).all()
     same(model.output.weight.detach(), filled().output.weight.detach())
 
 
@@ -202,6 +228,59 @@ def test_lists_of_views_that_interleave_are_filled(backend: str) -> None:
         foreach_fill_(views, Normal(), keys=keys)
     for view, key in zip(views, keys, strict=True):
         same(view, fastinit.normal_(torch.empty(view.shape), key=key))
+
+
+class Raising(Tensor):
+    """A class whose operators all raise, like one that somebody has not finished."""
+
+    elem: Tensor
+
+    @staticmethod
+    def __new__(cls, elem: Tensor) -> "Raising":
+        made = Tensor._make_wrapper_subclass(cls, elem.shape, dtype=elem.dtype, device=elem.device)  # type: ignore[attr-defined]
+        made.elem = elem
+        return made  # type: ignore[no-any-return]
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0].elem)
+        raise NotImplementedError(f"no {func}")
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_class_whose_operators_raise_leaves_a_list_as_it_was(position: int) -> None:
+    tensors = [torch.full((3,), 7.0), torch.full((3,), 7.0)]
+    listed = [*tensors]
+    listed.insert(position, Raising(torch.empty(3)))
+    with pytest.raises(NotImplementedError, match=r"no fastinit\.fill_"):
+        foreach_fill_(listed, Normal(), keys=[KEY] * 3)
+    assert all((tensor == 7).all() for tensor in tensors)
+
+
+@pytest.mark.parametrize("name", ["norm", "output"])
+def test_a_class_whose_operators_raise_leaves_a_model_as_it_was(name: str) -> None:
+    """A constant, and a random law."""
+    model = poisoned(Model())
+    part = model.get_submodule(name)
+    shape = part.weight.shape  # type: ignore[union-attr]
+    part.weight = nn.Parameter(Raising(torch.empty(shape)))  # type: ignore[arg-type]
+    with pytest.raises(NotImplementedError, match=r"no (fastinit\.fill_|aten\.fill_)"):
+        init_model_(model, "llama")
+    part.weight = nn.Parameter(torch.full(shape, float("nan")))  # type: ignore[arg-type]
+    assert_untouched(model)
+
+
+def test_an_interrupt_leaves_the_collector_on() -> None:
+    disable = gc.disable
+
+    def interrupted() -> None:
+        disable()
+        raise KeyboardInterrupt
+
+    with mock.patch.object(gc, "disable", interrupted), pytest.raises(KeyboardInterrupt):
+        backends_of_fastinit.get("reference")
+    assert gc.isenabled()
 
 
 def test_a_device_that_nothing_serves_is_refused_before_the_others_are_filled() -> None:
@@ -335,11 +414,28 @@ def freed() -> Tensor:
     return tensor
 
 
+class Own(Tensor):
+    """A class of somebody's own that leaves operators alone."""
+
+
+def cut(tensor: Tensor) -> Tensor:
+    """As large as before by its shape, in a storage that is not."""
+    tensor.untyped_storage().resize_(8)
+    return tensor
+
+
 UNFIT: dict[str, tuple[Callable[[], Tensor], type[Exception], str]] = {
     "nested": (nested, TypeError, r"expected a dense \(strided\) tensor, got a nested one"),
     "lazy": (lambda: nn.LazyLinear(3).weight, TypeError, "[Ll]azy"),
     "negated": (negated, ValueError, r"is_neg\(\)"),
     "freed": (freed, ValueError, "expected memory for 3 elements, got none"),
+    "cut": (lambda: cut(torch.empty(3)), ValueError, "expected a storage of at least 12 bytes, got one of 8"),
+    "cut columns": (lambda: cut(torch.empty(2, 3)[:, 1]), ValueError, "storage of at least 20 bytes, got one of 8"),
+    "cut, of a class": (
+        lambda: cut(torch.empty(3).as_subclass(Own)),
+        ValueError,
+        "storage of at least 12 bytes, got one of 8",
+    ),
     "zeros": (lambda: torch._efficientzerotensor(3), ValueError, "expected memory for 3 elements, got none"),
     "sparse": (lambda: torch.ones(3).to_sparse(), TypeError, "expected a dense .* got layout torch.sparse_coo"),
 }
@@ -373,6 +469,73 @@ def test_parameters_without_memory_are_not_one() -> None:
     model.one, model.other = nn.Parameter(freed()), nn.Parameter(freed())
     rows = init_model_(model, "llama", roles=[("{one,other}", Role.UNTOUCHED)]).rows
     assert [(row.name, row.tied) for row in rows[:2]] == [("one", ()), ("other", ())]
+
+
+NAMED: dict[str, list[Any]] = {
+    "std": [None, "x", -1, float("nan"), float("inf")],
+    "embedding_std": ["x", -1, float("nan"), float("inf")],
+    "d_model": ["8", [8], 10**400],
+    "num_blocks": ["a", torch.tensor([1, 2]), float("inf")],
+    "embed_scale": ["a", 0, -1.0, float("inf"), float("nan")],
+    "roles": [None, 3, [1], [("a",)], {"a": Role.NORM}, ("a", Role.NORM), [("a", Role.NORM, 3)], "a"],
+    "shards": [3, [1], {"norm.weight": 3}, {3: LocalShard((8,), (0,))}],
+    "device": ["foo", 3.5],
+}
+
+
+@pytest.mark.parametrize("method", ["normal", "fan_in"])
+@pytest.mark.parametrize("name", NAMED)
+def test_what_a_model_cannot_be_filled_by_is_named(name: str, method: str) -> None:
+    """Whether or not the method asks for it."""
+    model = poisoned(Model())
+    for value in NAMED[name]:
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: expected "):
+            init_model_(model, method, **{name: value})
+    assert_untouched(model)
+
+
+@pytest.mark.parametrize("size", [np.int64(DIM), torch.tensor(DIM), float(DIM)])
+def test_sizes_of_all_kinds(size: Any) -> None:
+    assert init_model_(Model(), "llama", d_model=size).rows == init_model_(Model(), "llama", d_model=DIM).rows
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("tensors", None), ("laws", None), ("laws", 3), ("keys", None), ("keys", KEY), ("shards", 3)],
+)
+def test_what_is_no_list_is_named(name: str, given: Any) -> None:
+    tensor = torch.full((3,), 7.0)
+    arguments = dict(tensors=[tensor], laws=Normal(), keys=[KEY]) | {name: given}
+    with pytest.raises(TypeError, match=f"^{name}: expected a list, got "):
+        foreach_fill_(**arguments)
+    assert (tensor == 7).all()
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan")])
+def test_a_scale_that_cannot_be_divided_by_is_refused(scale: float) -> None:
+    module = poisoned(nn.Embedding(3, 4))
+    with pytest.raises(ValueError, match=r"^embed_scale: expected a finite number > 0, got "):
+        fastinit.InitMethod.fan_in.init_embeddings(module, d_model=4, embed_scale=scale)
+    model = poisoned(Model())
+    model.embed_scale = scale  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"^embed_scale: expected a finite number > 0 from Model.embed_scale"):
+        init_model_(model, "fan_in")
+    assert_untouched(module)
+    assert_untouched(model)
+
+
+@pytest.mark.parametrize("shape", [8, (8.0,), None, "ab"])
+def test_shapes_of_whole_numbers(shape: Any) -> None:
+    with pytest.raises(TypeError, match=r"^global_shape: expected a tuple of whole numbers, got "):
+        LocalShard(shape, (0,))
+    with pytest.raises(TypeError, match=r"^global_offset: expected a tuple of whole numbers, got "):
+        LocalShard((8,), shape)
+
+
+@pytest.mark.parametrize(("vocab", "size", "multiple"), [(8, 0, 128), (8, 1, 0), (-8, 1, 128), (8, -1, 128)])
+def test_vocabularies_that_cannot_be_split(vocab: int, size: int, multiple: int) -> None:
+    with pytest.raises(ValueError, match=r"^vocab, size, multiple: expected numbers >= 0, 1 and 1, got "):
+        LocalShard.vocab_parallel(vocab, 8, 0, size, multiple=multiple)
 
 
 @pytest.mark.parametrize("function", [init_model_, verify_model_])

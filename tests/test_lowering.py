@@ -9,6 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from laws import assert_same_bits
+from scipy import special
 from strategies import DTYPES, LAWS
 
 from fastinit import reference
@@ -100,15 +101,47 @@ def test_what_is_proved_of_the_ends_is_near_them():
         TruncatedNormal(1.0, 2.0**-127, -2.0, 2.0),
         TruncatedNormal(0.0, 1e-30, 3e-30, math.inf),  # its last words came out as -354 sigma
         TruncatedNormal(0.0, 1e-37, 6e-37, 8e-37),
-        TruncatedNormal(0.0, 1e-36, 2e-36, 2.001e-36),
+        TruncatedNormal(0.0, 1e-35, 5e-35, 6e-35),
+        TruncatedNormal(0.0, 1e-37, 1e-38, 1.1e-38),
     ],
     ids=str,
 )
 def test_what_fp32_has_no_digits_for_is_refused(law):
     with pytest.raises(
-        ValueError, match=r"^(std|b): expected .*2\*\*-126, the least normal|whose least normal number is"
+        ValueError,
+        match=r"^(std|b): expected .*2\*\*-126, the least normal"
+        r"|^std: expected a (far tail|narrow interval) that .* whose least normal number is .* divide the tensor$",
     ):
         lower(law)
+
+
+@pytest.mark.parametrize(
+    ("std", "lower_bound", "upper_bound"),
+    [(1e-18, 5.0, math.inf), (1e-20, 8.0, math.inf), (1e-30, 5.0, math.inf), (1e-33, 5.0, 6.0), (1e-33, -6.0, -5.0)],
+)
+def test_far_tails_of_a_small_std_keep_the_budget(std, lower_bound, upper_bound):
+    """Where fp32 holds fewer digits of a coefficient, what matters is what becomes of the values."""
+    figures = prove.prove("drawn", TruncatedNormal(0.0, std, lower_bound * std, upper_bound * std), 2**14)
+    assert figures.holds, figures
+
+
+@pytest.mark.parametrize("std", [1e-17, 1e-18, 1e-20, 1e-25, 1e-30])
+def test_the_last_words_of_a_far_tail_are_no_outliers(std):
+    """Each is off by less than a width of the tail; the last two are ln 3 of them apart."""
+    last = torch.arange(2**31 - 5, 2**31)
+    values = reference.values_of(last, lower(TruncatedNormal(0.0, std, 5 * std, math.inf))).double() / std
+    share = (2**31 - 1 - last.double() + 0.5) / 2**32
+    truth = -special.ndtri_exp(share.log().numpy() + special.log_ndtr(-5.0))
+    assert (values - torch.from_numpy(truth)).abs().max() < 1 / (5 + 1 / 5)
+
+
+@pytest.mark.parametrize("std", [1e-20, 1e-25, 1e-30, 1e-37])
+@pytest.mark.parametrize(("a", "b"), [(1.5, 2.5), (1 + 2**-52, 1.5), (1 + 2**-52, math.inf), (-math.inf, 0.5)])
+def test_a_far_tail_that_is_narrower_than_fp32s_spacing_is_its_bound(std, a, b):
+    law = TruncatedNormal(1.0, std, a, b)
+    lowest, highest = lower(law).bounds("float32")
+    values = reference.values_of(WORDS, lower(law)).clamp_(lowest, highest)
+    assert (values == (lowest if a > 1 else highest)).all()
 
 
 @pytest.mark.parametrize("width", [2.0**-126, 1e-37, 1e-36, 1e-34, 2.0**-94, 2.0**-93])

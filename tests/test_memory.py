@@ -12,12 +12,13 @@ from torch import Tensor
 from fastinit.shard.memory import Strided, shared
 
 
-def found(tensors: list[Tensor]) -> tuple[int, int] | None:
+def found(tensors: list[Tensor], written: list[bool] | None = None) -> tuple[int, int] | None:
     layouts = [
         Strided(tuple(t.shape), tuple(s * t.element_size() for s in t.stride()), t.element_size()) for t in tensors
     ]
     addresses = np.array([t.data_ptr() for t in tensors], np.int64)
-    return shared(addresses, layouts, np.arange(len(tensors)))
+    marks = None if written is None else np.array(written, np.bool_)
+    return shared(addresses, layouts, np.arange(len(tensors)), marks)
 
 
 def touched(tensor: Tensor, base: Tensor) -> set[int]:
@@ -53,6 +54,21 @@ def test_it_is_what_a_table_of_bytes_says(data: st.DataObject) -> None:
     else:
         assert pair[0] < pair[1]
         assert bytes_of[pair[0]] & bytes_of[pair[1]]
+
+
+@given(data=st.data())
+def test_two_that_nobody_writes_may_share(data: st.DataObject) -> None:
+    base = torch.empty(data.draw(st.sampled_from([(40,), (6, 8)])))
+    tensors = data.draw(st.lists(views(base), max_size=24))
+    written = data.draw(st.lists(st.booleans(), min_size=len(tensors), max_size=len(tensors)))
+    bytes_of = [touched(tensor, base) for tensor in tensors]
+    pair = found(tensors, written)
+    if pair is None:
+        clashes = (bytes_of[i] & bytes_of[k] for k in range(len(tensors)) for i in range(k) if written[i] or written[k])
+        assert not any(clashes)
+    else:
+        assert bytes_of[pair[0]] & bytes_of[pair[1]]
+        assert written[pair[0]] or written[pair[1]]
 
 
 matrix = torch.empty(60, 80)

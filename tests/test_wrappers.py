@@ -221,7 +221,51 @@ def test_the_model_inside_is_named_where_no_pattern_matches() -> None:
     assert_untouched(holder)
 
 
+CONFIG = SimpleNamespace(hidden_size=DIM, num_hidden_layers=BLOCKS)
+
+
+@methods
+@pytest.mark.parametrize("blocks", [range(BLOCKS), range(BLOCKS - 1, BLOCKS)], ids=["whole", "last stage"])
+@pytest.mark.parametrize("attributes", [dict(dim=1), dict(dim=0), dict(dim=-1), dict(num_layers=0), dict(num_layers=1)])
+def test_a_config_tells_before_a_name_that_may_mean_something_else(
+    method: str, blocks: range, attributes: dict[str, int]
+) -> None:
+    truth = {row.name: row.law for row in init_model_(Model(), method, seed=5).rows}
+    model = Model(blocks)
+    del model.n_layers, model.dim
+    model.config = CONFIG
+    for name, value in attributes.items():
+        setattr(model, name, value)
+    for row in init_model_(model, method, seed=5).rows:
+        assert row.law == truth[row.name]
+
+
 # ---------------------------------------------------------------------------------------------------- sizes that are none
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        (
+            dict(n_layers=1),
+            r"^num_blocks: expected one size, got 1 from Model.n_layers, 4 from SimpleNamespace.num_hidd",
+        ),
+        (dict(hidden_size=8), "^d_model: expected one size, got 8 from Model.hidden_size, 16 from .*; give d_model="),
+        (
+            dict(d_model=7),
+            r"^d_model: expected the size of a parameter's dimension, got 7 from Model.d_model; give d_mod",
+        ),
+    ],
+)
+def test_sizes_that_disagree_are_refused(attributes: dict[str, int], message: str) -> None:
+    """The last of the stages has no embeddings, whose width would tell."""
+    stage = poisoned(Model(range(BLOCKS - 1, BLOCKS)))
+    stage.config = CONFIG  # type: ignore[assignment]
+    for name, value in attributes.items():
+        setattr(stage, name, value)
+    with pytest.raises(ValueError, match=message):
+        init_model_(stage, "llama")
+    assert_untouched(stage)
 
 
 def with_attributes(**attributes: Any) -> nn.Module:
@@ -238,7 +282,7 @@ def with_attributes(**attributes: Any) -> nn.Module:
         (dict(dim=True), r"^d_model: expected a size of at least 1 from Model\.dim, got True"),
         (dict(n_layers=-1), r"^num_blocks: expected a size of at least 1 from Model\.n_layers, got -1"),
         (dict(n_layers=False), r"^num_blocks: .* got False"),
-        (dict(embed_scale=0.0), r"^embed_scale: expected a number > 0 from Model\.embed_scale, got 0\.0"),
+        (dict(embed_scale=0.0), r"^embed_scale: expected a finite number > 0 from Model\.embed_scale, got 0\.0"),
         (dict(d_model=8), r"^d_model: expected the width of tok_embeddings\.weight, 16, got 8 from Model\.d_model"),
     ],
 )

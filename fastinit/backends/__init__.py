@@ -26,8 +26,8 @@ def get(name: str) -> ModuleType:
     with forks.lock:
         # What a backend imports makes so many objects that the collector would go through all of torch's, for 80 ms.
         collecting = gc.isenabled()
-        gc.disable()
-        try:
+        try:  # from here on, as an interrupt may follow the switch at once
+            gc.disable()
             return importlib.import_module(f"fastinit.backends.{name}")
         finally:
             if collecting:

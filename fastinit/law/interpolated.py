@@ -4,11 +4,12 @@ are so narrow that their step from word to word is no normal fp32 number. See lo
 
 from collections.abc import Iterable
 from decimal import Decimal
+from math import ulp
 
 from fastinit.law import normal
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.interpolation import interpolate
-from fastinit.law.lowered import Lowered, Regime, fp32
+from fastinit.law.lowered import Lowered, Regime, fp32, nearest
 from fastinit.law.normal import mass, tail
 
 HALF_STEP = Decimal(2) ** -33  # half of one word's share of the mass
@@ -19,6 +20,7 @@ _FAR_DEGREE, _NARROW_DEGREE = 18, 10
 # Near the end that holds the mass: there the polynomial's variable is small, and rounds finely.
 _FAR_CENTRE = Decimal(-4)
 _EVEN = tuple((Decimal(k) / 8, Decimal(1)) for k in range(-8, 9))  # the places of a law whose density is nearly even
+_MOST = Decimal("5e-7")  # of the mass, that may be lost with the digits for which fp32's range is too small
 
 
 def narrow_uniform(law: Uniform, width: Decimal) -> Lowered:
@@ -61,11 +63,12 @@ def far_or_narrow(
     return Lowered(
         Regime.FAR,
         coefficients=_held(
-            "std",
+            "a far tail",
             interpolate(value, lower=first, upper=last, degree=_FAR_DEGREE),
+            shift,
             Decimal(law.std) / (near + 1 / near),
-            # A word far out in the tail weighs little, but its value is not to be off by more than a hundredth of the width.
-            [(t, max(Decimal(2) ** (t + centre), Decimal("1e-5"))) for t in grid],
+            # A word far out weighs little, but its value is not to be off by more than a width: the last two are that far apart.
+            [(t, max(Decimal(2) ** (t + centre), _MOST)) for t in grid],
         ),
         scale=_fp32("std", (1 - rest) * 2 * HALF_STEP),
         offset=_fp32("std", rest + (1 - rest) * HALF_STEP),
@@ -109,8 +112,9 @@ def narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decim
     return Lowered(
         Regime.NARROW,
         coefficients=_held(
-            "std",
+            "a narrow interval",
             (remainder, *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1)),
+            shift,
             Decimal(law.std) * (far - near),
             _EVEN,
         ),
@@ -121,24 +125,42 @@ def narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decim
 
 
 def _held(
-    argument: str, coefficients: Iterable[Decimal], width: Decimal, places: Iterable[tuple[Decimal, Decimal]]
+    law: str, coefficients: Iterable[Decimal], shift: float, width: Decimal, places: Iterable[tuple[Decimal, Decimal]]
 ) -> tuple[float, ...]:
     """A polynomial's coefficients in fp32.
 
-    Raises ``ValueError`` where they are so small that fp32 holds too few of their digits: when what is lost at one of the
-    ``places``, which are values of the variable and the density there in units of the highest, is more than 1e-7 of the mass.
-    ``width`` is that of a law which has the highest density everywhere.
+    Raises ``ValueError`` where some are so small that fp32 holds too few of their digits: when at one of the ``places``, which
+    are values of the variable and the density there in units of the highest, more than 1e-7 of the mass is lost with them, and
+    what fp32 makes of the polynomial is wrong by more than ``_MOST``: of the mass, or of the spacing of the values where that
+    is wider than the law. ``width`` is that of a law which has the highest density everywhere.
     """
     exact = tuple(coefficients)
-    held = tuple(_fp32(argument, c) for c in exact)
-    lost = [c - Decimal(h) if abs(c) < LEAST_NORMAL else Decimal(0) for c, h in zip(exact, held, strict=True)]
+    held = tuple(_fp32("std", c) for c in exact)
+    lost = tuple(c - Decimal(h) if abs(c) < LEAST_NORMAL else Decimal(0) for c, h in zip(exact, held, strict=True))
     for variable, density in places if any(lost) else ():
-        if abs(sum((c * variable**k for k, c in enumerate(lost)), Decimal(0))) * density > width * Decimal("1e-7"):
+        if abs(_sum(lost, variable)) * density <= width * Decimal("1e-7"):
+            continue
+        t = nearest(float(variable))
+        value = _horner(held, t)
+        spacing = Decimal(max(ulp(shift + value) * 2.0**29, 2.0**-149))  # fp32 has 29 bits less than fp64
+        if abs(Decimal(value) - _sum(exact, Decimal(t))) * density > max(width, spacing) * _MOST:
             raise ValueError(
-                f"{argument}: expected a law that is wide enough for fp32, whose least normal number is 2**-126, got one of "
-                f"the width {float(width):.3g}, most of whose digits are lost"
+                f"std: expected {law} that is wide enough for fp32, whose least normal number is 2**-126, got one of the width "
+                f"{float(width):.3g}, most of whose digits are lost; fill it scaled up by a power of two, and divide the tensor"
             )
     return held
+
+
+def _sum(coefficients: tuple[Decimal, ...], t: Decimal) -> Decimal:
+    return sum((c * t**k for k, c in enumerate(coefficients)), Decimal(0))
+
+
+def _horner(coefficients: tuple[float, ...], t: float) -> float:
+    """The polynomial's value as fp32 makes it: a product of two fp32 numbers is exact in fp64."""
+    value = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        value = nearest(value * t + coefficient)
+    return value
 
 
 def _split(argument: str, value: Decimal) -> tuple[float, Decimal]:

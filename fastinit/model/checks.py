@@ -1,6 +1,6 @@
 """What must hold of a model before the first of its parameters is written. Every error names the parameters."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -15,7 +15,7 @@ from fastinit.model.roles import Named, named_by
 from fastinit.model.sizes import Told, Wrapped
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
-from fastinit.shard.geometry import LocalShard
+from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import Place
 from fastinit.stream import WRAPPER_PARTS, Key
@@ -94,13 +94,20 @@ def _inside(
             return
 
 
-def check_width(widths: Mapping[str, int], told: Told | None) -> None:
+def check_width(widths: Mapping[str, int], shapes: Iterable[Shape], told: Told | None) -> None:
     """The width that a model tells, against those of its embeddings, where this part of the model has any.
 
-    A ``d_model`` of the caller's is not compared: embeddings may have another width than the model, when they are
-    factorised, and that is how to say so.
+    Without them it is the size of some dimension, as that of the norms is. A ``d_model`` of the caller's is not compared:
+    embeddings may have another width than the model, when they are factorised, and that is how to say so.
     """
-    if told is not None and widths and told.size not in widths.values():
+    if told is None:
+        return
+    sizes = set() if widths else set(chain.from_iterable(shapes))
+    if sizes and told.size not in sizes:
+        raise ValueError(
+            f"d_model: expected the size of a parameter's dimension, got {told.size} from {told.by}; give d_model="
+        )
+    if widths and told.size not in widths.values():
         name, width = next(iter(widths.items()))
         raise ValueError(
             f"d_model: expected the width of {name}, {width}, got {told.size} from {told.by}; give d_model=, also where "
@@ -108,8 +115,11 @@ def check_width(widths: Mapping[str, int], told: Told | None) -> None:
         )
 
 
-def check_apart(parameters: Iterable[Found]) -> None:
-    """That no two parameters overlap in memory. Those that are the same there are one already, by walk.tied."""
+def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None:
+    """That no parameter which is filled overlaps another one in memory.
+
+    Those that are the same there are one already, by walk.tied; of those that stay as they are, any two may overlap.
+    """
     spaces: dict[Hashable, list[tuple[str, Place]]] = {}
     for parameter in parameters:
         if parameter.place is not None:
@@ -118,7 +128,8 @@ def check_apart(parameters: Iterable[Found]) -> None:
         numbers: dict[Strided, int] = {}
         layout = [numbers.setdefault(place.strided, len(numbers)) for _, place in placed]
         addresses = np.array([place.address for _, place in placed], np.int64)
-        found = shared(addresses, list(numbers), np.array(layout, np.int64))
+        written = np.array([name not in untouched for name, _ in placed], np.bool_)
+        found = shared(addresses, list(numbers), np.array(layout, np.int64), written)
         if found is not None:
             one, other = (placed[k][0] for k in found)
             raise ValueError(

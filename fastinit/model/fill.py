@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fastinit.model.filling import fill_plan_
-from fastinit.model.materialise import check_device, materialise
+from fastinit.model.materialise import check_device, device_of, materialise
 from fastinit.model.plan import RolePatterns, Scheme, plan_of
 from fastinit.model.report import Report, row_of
 from fastinit.model.walk import packed_in
@@ -67,11 +67,12 @@ def init_model_(
     mark: that name is the first part of all names, so give the model inside. Sizes are taken from that one all the same.
     A module without parameters, like a pipeline stage may be, is filled by doing nothing.
     """
+    device = None if device is None else device_of(device)
     asked = Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
     plan = plan_of(model, asked)
     if any(planned.parameter.is_meta for planned in plan):
         check_device(plan, device)
-        materialise(model, plan, torch.device(device or "cpu"))
+        materialise(model, plan, device or torch.device("cpu"))
         plan = plan_of(model, asked)
     fill_plan_(plan)
     return Report(asked.method, asked.seed, tuple(map(row_of, plan)), packed_in(model))

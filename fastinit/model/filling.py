@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from fastinit.foreach import foreach_fill_
 from fastinit.generator import default_generator, draw_key
@@ -19,7 +19,11 @@ from fastinit.stream import Key
 
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
-    """Fill every parameter of a plan."""
+    """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
+    others = [planned for planned in plan if not isinstance(planned.law, Distribution)]
+    for planned in others:
+        if type(planned.parameter) is not nn.Parameter:
+            fill_planned_(planned.parameter, planned, planned.shard)
     random = [planned for planned in plan if isinstance(planned.law, Distribution)]
     foreach_fill_(
         [planned.parameter for planned in random],
@@ -27,8 +31,8 @@ def fill_plan_(plan: Sequence[Planned]) -> None:
         keys=[planned.key for planned in random],
         shards=[planned.shard for planned in random],
     )
-    for planned in plan:
-        if not isinstance(planned.law, Distribution):
+    for planned in others:
+        if type(planned.parameter) is nn.Parameter:
             fill_planned_(planned.parameter, planned, planned.shard)
 
 

@@ -7,6 +7,15 @@ from fastinit import op
 from fastinit.model.plan import Planned
 
 
+def device_of(device: torch.device | str) -> torch.device:
+    """The device that an argument names."""
+    try:
+        return torch.device(device)
+    except (TypeError, RuntimeError):
+        error = ValueError if isinstance(device, str) else TypeError
+        raise error(f"device: expected a torch.device or the name of one, got {device!r}") from None
+
+
 def check_device(plan: list[Planned], device: torch.device | str | None) -> None:
     """Raise ``ValueError`` unless the device may hold the plan's meta parameters, and all of them are to be filled."""
     meta = [planned for planned in plan if planned.parameter.is_meta]

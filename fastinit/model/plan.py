@@ -1,15 +1,24 @@
 """Plan: which law and key each parameter of a model gets, with every check made before anything is written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Law
 from fastinit.model.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
 from fastinit.model.roles import Named, Role, block_of, fan_in, named_by
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
-from fastinit.model.sizes import d_model_of, embed_scale_of, is_size, model_types_of, models_of, num_blocks_of
+from fastinit.model.sizes import (
+    check_scale,
+    d_model_of,
+    embed_scale_of,
+    is_size,
+    model_types_of,
+    models_of,
+    num_blocks_of,
+)
 from fastinit.model.walk import Found, experts_shard, parameters_of, tied
 from fastinit.shard.described import Boxes, boxes_of
 from fastinit.shard.geometry import LocalShard, Shape
@@ -38,19 +47,52 @@ class Scheme:
         if self.method not in METHODS:
             raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {str(self.method)!r}")
         object.__setattr__(self, "seed", Key(self.seed).seed)
-        patterns = tuple(entry if isinstance(entry, Named) else Named(*entry) for entry in self.roles)
+        _check_std("std", self.std)
+        if self.embedding_std is not None:
+            _check_std("embedding_std", self.embedding_std)
         for name in ("num_blocks", "d_model"):
             number = getattr(self, name)
-            if number is not None and not is_size(number):
+            try:
+                whole = number is None or is_size(number)
+            except (TypeError, RuntimeError):
+                raise TypeError(f"{name}: expected a whole number > 0, got {number!r}") from None
+            if not whole:
                 raise ValueError(f"{name}: expected a whole number > 0, got {number}")
-        if self.embed_scale is not None and not self.embed_scale > 0:
-            raise ValueError(f"embed_scale: expected a number > 0, got {self.embed_scale}")
-        for named in patterns:
-            if not isinstance(named.pattern, str) or not isinstance(named.role, Role):
+        if self.embed_scale is not None:
+            check_scale("", self.embed_scale)
+        if self.shards is not None and not isinstance(self.shards, Mapping):
+            raise TypeError(f"shards: expected a fastinit.LocalShard by parameter's name, got {self.shards!r}")
+        for name, shard in (self.shards or {}).items():
+            if not isinstance(name, str) or not isinstance(shard, LocalShard):
                 raise TypeError(
-                    f"roles: expected a pattern, a fastinit.model.roles.Role and perhaps a layout, got {named}"
+                    f"shards: expected a fastinit.LocalShard by parameter's name, got {shard!r} by {name!r}"
                 )
-        object.__setattr__(self, "patterns", patterns)
+        object.__setattr__(self, "patterns", tuple(_patterns(self.roles)))
+
+
+def _check_std(name: str, std: object) -> None:
+    try:
+        Normal(0.0, std)  # type: ignore[arg-type]  # which it checks
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}{str(error).removeprefix('std')}") from None
+
+
+def _patterns(roles: RolePatterns) -> Iterator[Named]:
+    if isinstance(roles, (str, Mapping)) or not isinstance(roles, Iterable):
+        raise TypeError(f"roles: expected a list of (pattern, Role) pairs, got {roles!r}")
+    for entry in roles:
+        fields: object = entry
+        if isinstance(entry, Named):
+            fields = entry.pattern, entry.role, entry.inputs
+        match fields:
+            case (str() as pattern, Role() as role):
+                yield Named(pattern, role)
+            case (str() as pattern, Role() as role, str() as inputs):
+                yield Named(pattern, role, inputs)
+            case _:
+                raise TypeError(
+                    f"roles: expected a pattern, a fastinit.model.roles.Role and perhaps a layout, got {entry!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +150,9 @@ def plan_of(model: nn.Module, scheme: Scheme) -> list[Planned]:
     planner = _Planner(scheme, whole, found, matched, keys)
     plan = [planner.planned(parameter) for parameter in parameters]
     embeddings = [planned for planned in plan if planned.role is Role.EMBEDDING and planned.global_shape]
-    check_width({planned.name: planned.global_shape[-1] for planned in embeddings}, width)
-    check_apart([found[planned.name] for planned in plan if planned.law is not None])
+    shapes = (planned.global_shape for planned in plan)
+    check_width({planned.name: planned.global_shape[-1] for planned in embeddings}, shapes, width)
+    check_apart(parameters, {planned.name for planned in plan if planned.law is None})
     return plan
 
 

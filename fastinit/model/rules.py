@@ -6,7 +6,7 @@ The methods are those of OLMo-core 3.0.0, and so is the order of operations: eve
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import sqrt
+from math import inf, sqrt
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
@@ -35,6 +35,8 @@ class Sizes:
         size = getattr(self, name)
         if size is None:
             raise ValueError(f"{name}: expected a number, as the rule depends on it, got None")
+        if not (0 if name == "block" else 1) <= size < inf:
+            raise ValueError(f"{name}: expected a size of at least 1, got {size}")
         return int(size)
 
 
@@ -58,7 +60,11 @@ def _one(sizes: Sizes) -> float:
 
 
 def _scaled(sizes: Sizes) -> float:
-    return 1.0 if sizes.embed_scale is None else 1.0 / sizes.embed_scale
+    if sizes.embed_scale is None:
+        return 1.0
+    if not 0 < sizes.embed_scale < inf:
+        raise ValueError(f"embed_scale: expected a finite number > 0, got {sizes.embed_scale}")
+    return 1.0 / sizes.embed_scale
 
 
 def _std_blocks(sizes: Sizes) -> float:

@@ -1,10 +1,12 @@
 """What a model says of itself: its sizes and its type, the same inside and outside of any wrapper.
 
 What wraps a model has attributes of its own, which mean something else: ``dim`` is 0 in DistributedDataParallel. So the
-innermost model that tells counts.
+innermost model that tells counts, and of what it tells, its config's included, the name that means nothing else.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from math import inf
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -13,6 +15,11 @@ from torch import nn
 from fastinit.stream import WRAPPER_PARTS
 
 Paths = tuple[str, ...]
+
+# What a size is called: first the names that mean nothing else, last those that may be another one's, like a dimension to
+# reduce over, or the number of layers of a part. Names in one group mean the same.
+_WIDTHS = (("d_model",), ("hidden_size",), ("dim",))
+_DEPTHS = (("n_layers", "num_hidden_layers"), ("num_layers",))
 
 
 class Wrapped(NamedTuple):
@@ -54,21 +61,20 @@ def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[
 
 def d_model_of(models: Iterable[Wrapped]) -> Told | None:
     """The width of a model, as its attributes or its config tell it; None when they do not."""
-    return _told("d_model", models, ("d_model", "hidden_size", "dim"))
+    return _told("d_model", models, _WIDTHS)
 
 
 def num_blocks_of(models: Iterable[Wrapped]) -> Told | None:
     """The number of blocks of a whole model, told likewise, by a pipeline stage too."""
-    return _told("num_blocks", models, ("n_layers", "num_hidden_layers", "num_layers"))
+    return _told("num_blocks", models, _DEPTHS)
 
 
 def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
     """What a model multiplies its embeddings by, as its attribute tells it; None when it does not."""
     for _, model in models:
         scale = getattr(model, "embed_scale", None)
-        if scale is not None and not scale > 0:
-            raise ValueError(f"embed_scale: expected a number > 0 from {type(model).__name__}.embed_scale, got {scale}")
         if scale is not None:
+            check_scale(f" from {type(model).__name__}.embed_scale", scale)
             return scale  # type: ignore[no-any-return]
     return None
 
@@ -83,26 +89,41 @@ def model_types_of(models: Sequence[Wrapped]) -> set[str]:
     return set()
 
 
-def _told(what: str, models: Iterable[Wrapped], names: tuple[str, ...]) -> Told | None:
-    for holder in _holders(models):
-        for name in names:
+def _told(what: str, models: Iterable[Wrapped], names: tuple[tuple[str, ...], ...]) -> Told | None:
+    for (_, model), alike in product(models, names):
+        found = []
+        for holder, name in product(_holders(model), alike):
             size: Any = getattr(holder, name, None)
             if not isinstance(size, Integral):  # bools are
                 continue
             by = f"{type(holder).__name__}.{name}"
             if not is_size(size):
                 raise ValueError(f"{what}: expected a size of at least 1 from {by}, got {size}; give {what}=")
-            return Told(int(size), by)
+            found.append(Told(int(size), by))
+        if len({told.size for told in found}) > 1:
+            all_told = ", ".join(f"{told.size} from {told.by}" for told in found)
+            raise ValueError(f"{what}: expected one size, got {all_told}; give {what}=")
+        if found:
+            return found[0]
     return None
 
 
 def is_size(number: Any) -> bool:
     """Whether a number is a whole one of at least 1; True is none."""
-    return not isinstance(number, bool) and number >= 1 and number % 1 == 0
+    return not isinstance(number, bool) and 1 <= number < 2**62 and number % 1 == 0
 
 
-def _holders(models: Iterable[Wrapped]) -> Iterator[Any]:
-    """The objects that may tell a size: models and their configs."""
-    for _, model in models:
-        yield model
-        yield from (getattr(model, name, None) for name in ("config", "model_args", "args"))
+def check_scale(source: str, scale: Any) -> None:
+    """Raise unless ``embed_scale``, from where ``source`` says, is a number > 0 that can be divided by."""
+    try:
+        positive = 0 < float(scale) < inf
+    except (TypeError, ValueError):
+        raise TypeError(f"embed_scale: expected a finite number > 0{source}, got {scale!r}") from None
+    if not positive:
+        raise ValueError(f"embed_scale: expected a finite number > 0{source}, got {scale}")
+
+
+def _holders(model: nn.Module) -> Iterator[Any]:
+    """The objects that may tell a size: a model and its configs."""
+    yield model
+    yield from (getattr(model, name, None) for name in ("config", "model_args", "args"))

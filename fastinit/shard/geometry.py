@@ -64,6 +64,13 @@ def overlaps(shape: Shape, strides: Shape) -> bool:
     return False
 
 
+def _integers(name: str, given: Shape) -> Shape:
+    try:
+        return tuple(index(n) for n in given)
+    except TypeError:
+        raise TypeError(f"{name}: expected a tuple of whole numbers, got {given!r}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class LocalShard:
     """The box of a larger logical tensor that a plain tensor holds.
@@ -80,8 +87,8 @@ class LocalShard:
     global_offset: Shape
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "global_shape", tuple(index(n) for n in self.global_shape))
-        object.__setattr__(self, "global_offset", tuple(index(n) for n in self.global_offset))
+        object.__setattr__(self, "global_shape", _integers("global_shape", self.global_shape))
+        object.__setattr__(self, "global_offset", _integers("global_offset", self.global_offset))
         if len(self.global_shape) != len(self.global_offset):
             raise ValueError(
                 f"shard: expected as many offsets as dimensions, got global_shape {self.global_shape} "
@@ -165,6 +172,10 @@ class LocalShard:
         Padding changes no other value: the number of rows does not enter the index of an element. A vocabulary that is
         not padded is a ``column_parallel`` weight.
         """
+        if vocab < 0 or size < 1 or multiple < 1:
+            raise ValueError(
+                f"vocab, size, multiple: expected numbers >= 0, 1 and 1, got {vocab}, {size} and {multiple}"
+            )
         padded = -(-vocab // (multiple * size)) * multiple * size
         return cls.split((padded, hidden), {0: (rank, size)})
 

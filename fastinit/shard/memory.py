@@ -36,7 +36,10 @@ class Strided(NamedTuple):
 
 
 def shared(
-    addresses: NDArray[np.int64], layouts: Sequence[Strided], layout: NDArray[np.int64]
+    addresses: NDArray[np.int64],
+    layouts: Sequence[Strided],
+    layout: NDArray[np.int64],
+    written: NDArray[np.bool_] | None = None,
 ) -> tuple[int, int] | None:
     """Two tensors with a byte in common, by position, the earlier first; None when there are none.
 
@@ -44,12 +47,14 @@ def shared(
     >>> [shared(np.array([0, gap]), [rows], np.array([0, 0])) for gap in (8, 4)]
     [None, (0, 1)]
 
-    ``layouts[layout[k]]`` is the k-th tensor's. Exact but for interleavings that no torch operation makes, which count
-    as shared. Tensors that lie behind one another cost a sort; those that interleave are told apart by their columns.
+    ``layouts[layout[k]]`` is the k-th tensor's. Two of which neither is ``written`` may share; without it none may. Exact
+    but for interleavings that no torch operation makes, which count as shared. Tensors that lie behind one another cost
+    a sort; those that interleave are told apart by their columns.
     """
+    written = np.ones(len(addresses), np.bool_) if written is None else written
     spans = np.array([known.span for known in layouts], np.int64)[layout]
     for cluster in _apart(addresses, spans, np.flatnonzero(spans)):
-        found = _within(cluster, addresses, layouts, layout)
+        found = _within(cluster, addresses, layouts, layout, written)
         if found is not None:
             return found
     return None
@@ -69,15 +74,22 @@ def _apart(starts: NDArray[np.int64], lengths: NDArray[np.int64], of: NDArray[np
 
 
 def _within(
-    cluster: NDArray[np.int64], addresses: NDArray[np.int64], layouts: Sequence[Strided], layout: NDArray[np.int64]
+    cluster: NDArray[np.int64],
+    addresses: NDArray[np.int64],
+    layouts: Sequence[Strided],
+    layout: NDArray[np.int64],
+    written: NDArray[np.bool_],
 ) -> tuple[int, int] | None:
     """The same for tensors whose ranges of addresses hang together."""
+    if not written[cluster].any():
+        return None
     if len(cluster) > _FEW:
         for parts in _by_columns(cluster, addresses, layouts, layout):
-            found = (_within(part, addresses, layouts, layout) for part in parts)
+            found = (_within(part, addresses, layouts, layout, written) for part in parts)
             return next((pair for pair in found if pair is not None), None)
     for one, other in combinations(np.sort(cluster).tolist(), 2):
-        if _meet(int(addresses[other] - addresses[one]), layouts[layout[one]], layouts[layout[other]]):
+        gap = int(addresses[other] - addresses[one])
+        if (written[one] or written[other]) and _meet(gap, layouts[layout[one]], layouts[layout[other]]):
             return one, other
     return None
 

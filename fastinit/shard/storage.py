@@ -69,12 +69,24 @@ def place_of(tensor: Tensor) -> Place | None:
 
 
 def check_memory(tensor: Tensor) -> None:
-    """Raise ``ValueError`` for a dense tensor whose memory was freed under it: torch itself would write to address 0."""
-    if type(tensor) in _PLAIN and not tensor.is_meta and tensor.numel() and not tensor.data_ptr():
+    """Raise ``ValueError`` for a dense tensor whose memory was freed or cut under it: torch itself would write there."""
+    if (type(tensor) not in _PLAIN and leaves_it_to_operators(type(tensor))) or tensor.is_meta:
+        return
+    if not tensor.data_ptr():
+        if not tensor.numel():
+            return
         raise ValueError(
             f"tensor: expected memory for {tensor.numel()} elements, got none: its storage was freed, as "
             "FullyShardedDataParallel does between uses, or it stands for zeros"
         )
+    held, end = tensor.untyped_storage().nbytes(), int(tensor.nbytes)
+    if not tensor.is_contiguous():
+        last = sum((n - 1) * stride for n, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        end = int(last + 1) * tensor.element_size()
+    if offset := tensor.storage_offset():
+        end += int(offset) * tensor.element_size()
+    if end > held and tensor.numel():
+        raise ValueError(f"tensor: expected a storage of at least {end} bytes, got one of {held}: it was resized")
 
 
 @lru_cache(maxsize=4096)
