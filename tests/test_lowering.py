@@ -103,6 +103,7 @@ def test_what_is_proved_of_the_ends_is_near_them():
         TruncatedNormal(0.0, 1e-37, 6e-37, 8e-37),
         TruncatedNormal(0.0, 1e-35, 5e-35, 6e-35),
         TruncatedNormal(0.0, 1e-37, 1e-38, 1.1e-38),
+        TruncatedNormal(0.0, 1e-36, 2e-36, 2.001e-36),
     ],
     ids=str,
 )

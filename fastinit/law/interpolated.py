@@ -22,6 +22,11 @@ _FAR_CENTRE = Decimal(-4)
 _EVEN = tuple((Decimal(k) / 8, Decimal(1)) for k in range(-8, 9))  # the places of a law whose density is nearly even
 _MOST = Decimal("5e-7")  # of the mass, that may be lost with the digits for which fp32's range is too small
 
+_TOO_NARROW = (
+    "std: expected {} that is wide enough for fp32, whose least normal number is 2**-126, got one of the width {:.3g}, most of "
+    "whose digits are lost; fill it scaled up by a power of two, and divide the tensor"
+)
+
 
 def narrow_uniform(law: Uniform, width: Decimal) -> Lowered:
     """A uniform whose step from word to word is below fp32's normal range."""
@@ -85,6 +90,9 @@ def narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decim
     mirrored = abs(upper_bound) < abs(lower_bound)
     near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
     unit = Decimal(law.std) * (-1 if mirrored else 1)
+    width = Decimal(law.std) * (far - near)
+    if width < LEAST_NORMAL:
+        raise ValueError(_TOO_NARROW.format("a narrow interval", float(width)))
     if (far - near) * (1 + abs(near) + abs(far)) < Decimal("1e-12"):  # the density is even to 12 digits
 
         def step(share: Decimal) -> Decimal:
@@ -115,7 +123,7 @@ def narrow(law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decim
             "a narrow interval",
             (remainder, *interpolate(value_over_t, lower=Decimal(-1), upper=Decimal(1), degree=_NARROW_DEGREE - 1)),
             shift,
-            Decimal(law.std) * (far - near),
+            width,
             _EVEN,
         ),
         shift=shift,
@@ -144,10 +152,7 @@ def _held(
         value = _horner(held, t)
         spacing = Decimal(max(ulp(shift + value) * 2.0**29, 2.0**-149))  # fp32 has 29 bits less than fp64
         if abs(Decimal(value) - _sum(exact, Decimal(t))) * density > max(width, spacing) * _MOST:
-            raise ValueError(
-                f"std: expected {law} that is wide enough for fp32, whose least normal number is 2**-126, got one of the width "
-                f"{float(width):.3g}, most of whose digits are lost; fill it scaled up by a power of two, and divide the tensor"
-            )
+            raise ValueError(_TOO_NARROW.format(law, float(width)))
     return held
 
 
