@@ -1,5 +1,6 @@
 """However a command ends, it says so in one line, with the right code; what it cannot do as asked it refuses."""
 
+import io
 import os
 import shlex
 import signal
@@ -9,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from checkpoints import INDEX
 
 from fastinit import __main__ as cli
 from fastinit.cli import doctor, init
@@ -134,6 +136,39 @@ def test_only_the_first_signal_is_heard(number):
     assert stop.value.number == number
 
 
+class Deaf:
+    """Python swallows what is raised as it is deleted."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_that_python_swallowed_is_heard_the_next_time(monkeypatch):
+    swallowed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: swallowed.append(raised.exc_type))
+    with stoppable():
+        Deaf()
+        assert swallowed == [Stopped]
+        for number in SIGNALS:
+            with pytest.raises(Stopped):
+                os.kill(os.getpid(), number)
+
+
+def test_a_second_signal_does_not_end_what_is_told_of_the_first(monkeypatch, capsys):
+    def run(arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    class Told(io.StringIO):
+        def write(self, text):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().write(text)
+
+    monkeypatch.setattr(doctor, "run", run)
+    monkeypatch.setattr(sys, "stderr", Told())
+    assert cli.main(["doctor"]) == 143
+    assert sys.stderr.getvalue() == "fastinit doctor: stopped by SIGTERM\n"
+
+
 def test_an_ignored_signal_stays_ignored():
     """As nohup asks for; and a handler of somebody else's stays, too."""
     heard = []
@@ -195,6 +230,52 @@ def test_output_that_does_not_fit_is_told_in_a_line(tmp_path):
     with Path("/dev/full").open("w") as full:
         done = run("plan", "tiny-moe", stdout=full, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "fastinit plan: error: No space left on device\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_import_of_torch_in_a_line(tmp_path, number):
+    """Of which this one, like torch's C++ as it imports numpy, would go on without."""
+    (tmp_path / "torch.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {number:d})\nexcept BaseException:\n    pass\nprint('went on')"
+    )
+    done = run("plan", "tiny-moe", stdout=subprocess.PIPE, cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"fastinit plan: {how}\n")
+
+
+@pytest.mark.parametrize(("option", "code"), [("--version", 0), ("--help", 0), ("--wrong", 2)])
+def test_what_needs_no_torch_imports_none(tmp_path, option, code):
+    (tmp_path / "torch.py").write_text("raise SystemExit(9)")
+    done = run(option, stdout=subprocess.DEVNULL, cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == code
+
+
+def closed(close, tmp_path):
+    """What verify of no checkpoint ends with in a process without that stream."""
+    code = f"import os, sys\n{close}\nfrom fastinit import __main__ as cli\nos._exit(cli.main(['verify', 'none']))"
+    return subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("close", ["sys.{} = None", "sys.{}.close()"])
+def test_streams_that_are_not_there(tmp_path, close):
+    said = f"fastinit verify: error: none: expected a checkpoint with {INDEX}: No such file or directory\n"
+    without_output = closed(close.format("stdout"), tmp_path)
+    assert (without_output.returncode, without_output.stderr) == (2, said)
+    without_errors = closed(close.format("stderr"), tmp_path)
+    assert (without_errors.returncode, without_errors.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), BrokenPipeError()])
+def test_dropping_what_no_stream_holds(monkeypatch, stream, error):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr(doctor, "run", run)
+    if stream:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert cli.main(["doctor"]) == (141 if isinstance(error, BrokenPipeError) else 2)
 
 
 def test_a_path_that_the_terminal_cannot_show(tmp_path):

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": _FILLS,
     "integrations": {"model", *_FILLS},
     "cli": {"model", "backends", *_FILLS},
-    "__init__": {"init", *_WORDS, "shard"},
+    "__init__": {"model", "backends", *_FILLS},
     "__main__": {"cli", "model", "version"},
 }
 # These are plain Python, so that a launcher without torch can use their text, and so that they stay easy to test.
