@@ -14,9 +14,9 @@ from fastinit.cli.errors import Stopped, UsageError
 from fastinit.cli.files import problem_text
 from fastinit.cli.process import drop_output, ended_alone, flush, run_and_end
 from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
-from fastinit.cli.text import shown
 from fastinit.model.presets import presets
 from fastinit.model.rules import METHODS
+from fastinit.model.shown import shown
 from fastinit.version import STREAM_VERSION, __version__
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
@@ -38,6 +38,7 @@ def parser() -> ArgumentParser:
     )
     init.add_argument("preset", metavar="PRESET", type=_preset, help="one of those below")
     _add_scheme(init)
+    init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
     init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
     init.add_argument(
         "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
@@ -88,9 +89,8 @@ def parser() -> ArgumentParser:
 
 
 def _add_scheme(command: ArgumentParser) -> None:
-    """The options that say which values a parameter gets."""
+    """The options that say which law a parameter gets."""
     command.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
-    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
     command.add_argument(
         "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
     )
@@ -134,8 +134,11 @@ def _ended(arguments: Sequence[str] | None) -> int:
 def _told(code: int, line: str) -> int:
     """The code, once the line is written; nobody may be there to read it."""
     if sys.stderr is not None and not sys.stderr.closed:
+        shown_line = "".join(
+            c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line
+        )  # not as a terminal's command
         with suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
+            print(shown_line, file=sys.stderr, flush=True)
     return code
 
 

@@ -9,6 +9,7 @@ from fastinit.law.transformed import Law
 from fastinit.model.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
 from fastinit.model.roles import Named, Role, block_of, fan_in, named_by
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
+from fastinit.model.shown import shown
 from fastinit.model.sizes import d_model_of, embed_scale_of, is_size, model_types_of, models_of, num_blocks_of
 from fastinit.model.walk import Found, experts_shard, parameters_of, tied
 from fastinit.shard.described import Boxes, boxes_of
@@ -131,7 +132,7 @@ class _Planner:
             law = law_of(self.scheme.method, named.role, self._sizes(found, named))
             check_fillable(found.parameter, law, shard)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{found.name}: {str(error).removeprefix('tensor: ')}") from None
+            raise type(error)(f"{shown(found.name)}: {str(error).removeprefix('tensor: ')}") from None
         return Planned(
             found.name, found.names[1:], found.paths, found.parameter, named.role, law, self.keys[found.name], shard
         )
