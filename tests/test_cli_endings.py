@@ -53,6 +53,7 @@ def ended(arguments):
         (["plan", "--model", "os:getcwd"], "--model: expected a function that returns a torch.nn.Module, got str"),
         (["plan", "--model", "os:name"], "--model: expected package.module:function, got 'os:name': TypeError: "),
         (["plan", "--model", "os:chdir"], "--model: expected package.module:function, got 'os:chdir': TypeError: "),
+        (["plan", "--model", "sys:exit"], "--model: expected package.module:function, got 'sys:exit': SystemExit: "),
         (["plan", "--model", "planned_model"], "--model: expected package.module:function"),
         (["plan", "--model", "planned_model:build", "--std", "1e308"], "wq.weight: std: expected a number within fp32's range"),
         *(

@@ -37,7 +37,7 @@ def of_function(name: str) -> nn.Module:
         call = getattr(importlib.import_module(module), function)
         with torch.device("meta"):
             model = call()
-    except Exception as error:  # whatever a user's module and function raise
+    except (Exception, SystemExit) as error:  # whatever a user's module and function raise
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(f"--model: expected package.module:function, got {name!r}: {said}") from error
     if not isinstance(model, nn.Module):
