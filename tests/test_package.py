@@ -54,6 +54,7 @@ WITHOUT_TORCH = (
     "model.presets",
     "model.roles",
     "model.rules",
+    "model.shown",
 )
 
 
@@ -159,7 +160,16 @@ def python(code: str, folder: Path) -> str:
 
 
 def test_import_is_light(tmp_path: Path) -> None:
-    heavy = ("triton", "llvmlite", "torch.distributed.tensor", "torch._dynamo", "safetensors", "olmo_core", "scipy")
+    heavy = (
+        "torch",
+        "triton",
+        "llvmlite",
+        "torch.distributed.tensor",
+        "torch._dynamo",
+        "safetensors",
+        "olmo_core",
+        "scipy",
+    )
     code = f"import sys, fastinit; print([m for m in {heavy} if m in sys.modules])"
     assert python(code, tmp_path) == "[]"
 
