@@ -7,22 +7,36 @@ mesh, pipeline split and order, in one pass, without a temporary and without com
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastinit.init import normal_, trunc_normal_, uniform_
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION, __version__
 
-# Imported when they are first asked for, so that `import fastinit` stays light.
+# What needs torch is imported when it is first asked for: the command line is there at once, and hears Ctrl-C while torch is
+# imported. A type checker reads the first list, Python the second.
+if TYPE_CHECKING:
+    from fastinit import init
+    from fastinit.backends import reference
+    from fastinit.foreach import foreach_fill_
+    from fastinit.init import normal_, trunc_normal_, uniform_
+    from fastinit.model.fill import init_model_
+    from fastinit.model.methods import InitMethod, init_linear
+    from fastinit.model.verify import verify_model_
+    from fastinit.shard.sync import check_in_sync
+
 _LAZY = {
     "InitMethod": "fastinit.model.methods",
-    "init_linear": "fastinit.model.methods",
-    "init_model_": "fastinit.model.fill",
-    "verify_model_": "fastinit.model.verify",
     "check_in_sync": "fastinit.shard.sync",
     "foreach_fill_": "fastinit.foreach",
+    "init": "fastinit.init",
+    "init_linear": "fastinit.model.methods",
+    "init_model_": "fastinit.model.fill",
+    "normal_": "fastinit.init",
     "reference": "fastinit.backends.reference",
+    "trunc_normal_": "fastinit.init",
+    "uniform_": "fastinit.init",
+    "verify_model_": "fastinit.model.verify",
 }
 
 __all__ = [
@@ -33,6 +47,7 @@ __all__ = [
     "__version__",
     "check_in_sync",
     "foreach_fill_",
+    "init",
     "init_linear",
     "init_model_",
     "normal_",
@@ -47,7 +62,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'fastinit' has no attribute {name!r}")
     module = importlib.import_module(_LAZY[name])
-    return module if name == "reference" else getattr(module, name)
+    found = globals()[name] = module if name in ("init", "reference") else getattr(module, name)
+    return found
 
 
 def __dir__() -> list[str]:

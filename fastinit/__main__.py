@@ -12,11 +12,11 @@ from typing import NoReturn
 
 from fastinit.cli.errors import Stopped, UsageError
 from fastinit.cli.files import problem_text
-from fastinit.cli.process import drop_output, ended_alone, run_and_end
-from fastinit.cli.signals import stoppable
-from fastinit.cli.text import shown
+from fastinit.cli.process import drop_output, ended_alone, flush, run_and_end
+from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
 from fastinit.model.presets import presets
 from fastinit.model.rules import METHODS
+from fastinit.model.shown import shown
 from fastinit.version import STREAM_VERSION, __version__
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp64": "float64"}
@@ -38,6 +38,7 @@ def parser() -> ArgumentParser:
     )
     init.add_argument("preset", metavar="PRESET", type=_preset, help="one of those below")
     _add_scheme(init)
+    init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
     init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
     init.add_argument(
         "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
@@ -88,9 +89,8 @@ def parser() -> ArgumentParser:
 
 
 def _add_scheme(command: ArgumentParser) -> None:
-    """The options that say which values a parameter gets."""
+    """The options that say which law a parameter gets."""
     command.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
-    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
     command.add_argument(
         "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
     )
@@ -102,16 +102,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 when all is well, 1 when a check failed, 2 for a request that cannot be met and for what the system refuses, 128 and
     the signal's number for SIGINT, SIGTERM and SIGHUP, 141 when nobody reads the output any more, as for SIGPIPE.
     """
+    with stoppable():
+        return _ended(arguments)
+
+
+def _ended(arguments: Sequence[str] | None) -> int:
     said = "fastinit"
     try:
-        with stoppable():
-            try:
-                given = parser().parse_args(arguments)
-                said = f"fastinit {given.command}"
-                return int(import_module(f"fastinit.cli.{given.command}").run(given))
-            finally:
-                if sys.stdout:  # None where it was closed
-                    sys.stdout.flush()
+        try:
+            given = parser().parse_args(arguments)
+            said = f"fastinit {given.command}"
+            with stopped_at_once(said):
+                module = import_module(f"fastinit.cli.{given.command}")
+            return int(module.run(given))
+        finally:
+            flush(sys.stdout)
     except UsageError as error:
         return _told(2, f"{said}: error: {error}")
     except KeyboardInterrupt as stop:
@@ -128,16 +133,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(code: int, line: str) -> int:
     """The code, once the line is written; nobody may be there to read it."""
-    with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+    if sys.stderr is not None and not sys.stderr.closed:
+        shown_line = "".join(
+            c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in line
+        )  # not as a terminal's command
+        with suppress(OSError):
+            print(shown_line, file=sys.stderr, flush=True)
     return code
 
 
 def command() -> NoReturn:
     """What the installed command and ``python -m fastinit`` run."""
+    leave_interrupts_to_the_system()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal's encoding has no letters for
-    run_and_end(main)
+    try:
+        run_and_end(main)
+    except Stopped as late:  # when all is done
+        sys.exit(128 + late.number)
 
 
 def _seed(given: str) -> int:

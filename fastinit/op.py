@@ -1,5 +1,5 @@
 """``torch.ops.fastinit.fill_``: one fill of one plain tensor as an operator, so that torch.compile traces it,
-autograd sees the tensor change, and fake tensors stay as they are."""
+autograd sees the tensor change, and fake tensors stay as they are. The import of this module registers it."""
 
 from collections.abc import Sequence
 

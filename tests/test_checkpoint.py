@@ -99,7 +99,7 @@ def test_the_index_says_all_that_is_needed(written):
 
 def test_verify_proves_it(written, verified):
     elements = numel(checkpoints.MICRO, 1)
-    given = "micro-moe, 1 layers, method llama_depth, seed 7"
+    given = "micro-moe, 1 layers, method llama_depth, std 0.02, seed 7, bfloat16"
     assert verified(written) == (
         0,
         f"all bits of {elements} elements in {checkpoints.FILES} tensors are those of {given}\n",
@@ -337,6 +337,23 @@ def test_a_malformed_index_is_told_in_a_line(written, tmp_path, verified, change
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "stream_version",
+            str(fastinit.STREAM_VERSION),
+            f", got '{fastinit.STREAM_VERSION}'",
+        ),
+        ("total_size", "304", "total_size: expected an integer, got '304'"),
+        ("seed", "7", "seed: expected int, got '7'"),
+    ],
+)
+def test_a_number_as_text_is_told_from_a_number(copied, verified, key, value, said):
+    change_index(copied, set_recipe(key, value))
+    assert said in verified(copied)[1]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         b"", b"{}", b"\xff\xfe", b"[" * 200_000, b'{"metadata":' * 100_000, b"NaN", '"\u00e9"'.encode("utf-16"),
@@ -391,3 +408,15 @@ def test_plan_prints_the_rules_of_a_model(capsys, monkeypatch):
     assert "layers.0.attention.wq.weight" in capsys.readouterr().out
     assert cli.main(["plan", "--model", "planned_model:nothing"]) == 2
     assert cli.main(["plan"]) == 2
+
+
+@pytest.mark.parametrize("arguments", ["dressed", "unknown", "dressed --std 1e308"])
+def test_names_of_a_model_are_shown_as_text(capsys, monkeypatch, arguments):
+    """In the table, among those that no pattern matches, and where one is the matter."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    cli.main(["plan", "--model", *f"planned_model:{arguments}".split()])
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert "\\x1b[2J\\nall is well" in said
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert not any(line.startswith("all is well") for line in said.splitlines())

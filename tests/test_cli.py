@@ -10,16 +10,20 @@ import pytest
 import torch
 
 from fastinit import LocalShard
+from fastinit.__main__ import _DTYPES as main_dtypes
 from fastinit.__main__ import main
 from fastinit.backends import reference
-from fastinit.cli import digest, init, memory, text
+from fastinit.cli import digest, init, memory, progress
 from fastinit.cli.errors import UsageError
+from fastinit.cli.shard_file import FORMAT_NAMES
 from fastinit.fill import Fill
+from fastinit.law.formats import FORMATS
 from fastinit.law.transformed import Constant
 from fastinit.model.filling import fill_planned_
 from fastinit.model.plan import Planned, Scheme, plan_of
 from fastinit.model.presets import preset
 from fastinit.model.skeleton import build, numel
+from fastinit.shard.storage import DTYPES, dtype_name
 from fastinit.stream import Key
 
 TINY = ["init", "tiny-moe", "--device", "cpu"]
@@ -173,8 +177,13 @@ def test_model_digest_sees_names_and_bits() -> None:
 
 def test_bar_does_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with text.bar(10, "filling") as advance:
+    with progress.bar(10, "filling") as advance:
         advance(10)
+
+
+def test_every_dtype_has_its_names():
+    assert set(main_dtypes.values()) == {dtype_name(dtype) for dtype in DTYPES} == set(FORMATS)
+    assert set(FORMAT_NAMES) == set(DTYPES)
 
 
 def test_module_runs_as_a_command(tmp_path: Path) -> None:

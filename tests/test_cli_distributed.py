@@ -64,6 +64,12 @@ if os.environ.get("RANK") == "1":
 """
 
 
+WITHOUT_GPU = """
+import os
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+"""
+
+
 def codes_of_ranks(folder, customised: str, *options: str) -> tuple[list[int], list[str]]:
     """The exit codes and the errors of two ranks, started as torchrun starts them."""
     (folder / "sitecustomize.py").write_text(customised)
@@ -97,6 +103,20 @@ def test_a_request_that_cannot_be_met_ends_every_rank_with_2(tmp_path):
     codes, errors = codes_of_ranks(tmp_path, ABORT_AT_EXIT, "--layers", "9")
     assert codes == [2, 2], errors
     assert sum("--layers: expected at most the 3 of tiny-moe, got 9" in error for error in errors) == 1
+    assert "Traceback" not in "".join(errors)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("mps", "--device: expected cpu or cuda under torchrun, which gives each rank a GPU, got 'mps'"),
+        ("cuda", "--device: 'cuda' cannot be used: "),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_by_one_rank(tmp_path, device, said):
+    codes, errors = codes_of_ranks(tmp_path, WITHOUT_GPU, "--device", device)
+    assert codes == [2, 2], errors
+    assert sum(said in error for error in errors) == 1
     assert "Traceback" not in "".join(errors)
 
 

@@ -1,5 +1,6 @@
 """However a command ends, it says so in one line, with the right code; what it cannot do as asked it refuses."""
 
+import io
 import os
 import shlex
 import signal
@@ -9,11 +10,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from checkpoints import INDEX
 
 from fastinit import __main__ as cli
 from fastinit.cli import doctor, init
 from fastinit.cli.errors import Stopped
 from fastinit.cli.signals import stoppable
+from fastinit.model.presets import presets
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INIT = ["init", "tiny-moe"]
@@ -38,6 +41,8 @@ def ended(arguments):
         ([*INIT, "--out", "c", "--no-digest"], "--no-digest: expected without --out"),
         ([*INIT, "--out", "c", "--device", "cpu"], "--device: expected without --out"),
         ([*INIT, "--out", "c", "--device", "cpu", "--no-digest"], "--device, --no-digest: expected without --out"),
+        ([*INIT, "--out", "c", "--device", ""], "--device: expected without --out"),
+        (["plan", "tiny-moe", "--seed", "7"], "unrecognized arguments: --seed 7"),
         ([*INIT, "--out", "c", "--layers", "4"], "--layers: expected at most the 3 of tiny-moe, got 4"),
         ([*INIT, "--shards", "1025"], "argument --shards: expected at most 1,024, got 1025"),
         (["init", "tiny-moa"], "got 'tiny-moa': did you mean tiny-moe?"),
@@ -48,6 +53,7 @@ def ended(arguments):
         (["plan", "--model", "os:getcwd"], "--model: expected a function that returns a torch.nn.Module, got str"),
         (["plan", "--model", "os:name"], "--model: expected package.module:function, got 'os:name': TypeError: "),
         (["plan", "--model", "os:chdir"], "--model: expected package.module:function, got 'os:chdir': TypeError: "),
+        (["plan", "--model", "sys:exit"], "--model: expected package.module:function, got 'sys:exit': SystemExit: "),
         (["plan", "--model", "planned_model"], "--model: expected package.module:function"),
         (["plan", "--model", "planned_model:build", "--std", "1e308"], "wq.weight: std: expected a number within fp32's range"),
         *(
@@ -74,9 +80,7 @@ def test_what_cannot_be_done_as_asked_is_refused(tmp_path, monkeypatch, capsys, 
 
 def test_a_preset_like_none_gets_no_guess(capsys):
     assert ended(["init", "gpt"]) == 2
-    assert capsys.readouterr().err.endswith(
-        "expected one of olmoe-1b-7b, mixtral-8x7b, qwen3-30b-a3b, tiny-moe, got 'gpt'\n"
-    )
+    assert capsys.readouterr().err.endswith(f"expected one of {', '.join(presets())}, got 'gpt'\n")
 
 
 @pytest.mark.parametrize(
@@ -132,6 +136,39 @@ def test_only_the_first_signal_is_heard(number):
     with pytest.raises(Stopped) as stop:
         stopped_while_tidying_up()
     assert stop.value.number == number
+
+
+class Deaf:
+    """Python swallows what is raised as it is deleted."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_that_python_swallowed_is_heard_the_next_time(monkeypatch):
+    swallowed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: swallowed.append(raised.exc_type))
+    with stoppable():
+        Deaf()
+        assert swallowed == [Stopped]
+        for number in SIGNALS:
+            with pytest.raises(Stopped):
+                os.kill(os.getpid(), number)
+
+
+def test_a_second_signal_does_not_end_what_is_told_of_the_first(monkeypatch, capsys):
+    def run(arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    class Told(io.StringIO):
+        def write(self, text):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().write(text)
+
+    monkeypatch.setattr(doctor, "run", run)
+    monkeypatch.setattr(sys, "stderr", Told())
+    assert cli.main(["doctor"]) == 143
+    assert sys.stderr.getvalue() == "fastinit doctor: stopped by SIGTERM\n"
 
 
 def test_an_ignored_signal_stays_ignored():
@@ -195,6 +232,49 @@ def test_output_that_does_not_fit_is_told_in_a_line(tmp_path):
     with Path("/dev/full").open("w") as full:
         done = run("plan", "tiny-moe", stdout=full, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "fastinit plan: error: No space left on device\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_import_of_torch_in_a_line(tmp_path, number):
+    """Of which this one, like torch's C++ as it imports numpy, would go on without."""
+    (tmp_path / "torch.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {number:d})\nexcept BaseException:\n    pass\nprint('went on')"
+    )
+    done = run("plan", "tiny-moe", stdout=subprocess.PIPE, cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"fastinit plan: {how}\n")
+
+
+@pytest.mark.parametrize(("option", "code"), [("--version", 0), ("--help", 0), ("--wrong", 2)])
+def test_what_needs_no_torch_imports_none(tmp_path, option, code):
+    (tmp_path / "torch.py").write_text("raise SystemExit(9)")
+    done = run(option, stdout=subprocess.DEVNULL, cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == code
+
+
+def closed(close, tmp_path):
+    """What verify of no checkpoint ends with in a process without that stream."""
+    code = f"import os, sys\n{close}\nfrom fastinit import __main__ as cli\nos._exit(cli.main(['verify', 'none']))"
+    return subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("close", ["sys.{} = None", "sys.{}.close()"])
+def test_streams_that_are_not_there(tmp_path, close):
+    said = f"fastinit verify: error: none: expected a checkpoint with {INDEX}: No such file or directory\n"
+    without_output = closed(close.format("stdout"), tmp_path)
+    assert (without_output.returncode, without_output.stderr) == (2, said)
+    without_errors = closed(close.format("stderr"), tmp_path)
+    assert (without_errors.returncode, without_errors.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), BrokenPipeError()])
+def test_there_is_nothing_to_drop_without_a_stream(monkeypatch, error):
+    def run(arguments):
+        raise error
+
+    monkeypatch.setattr(doctor, "run", run)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["doctor"]) == (141 if isinstance(error, BrokenPipeError) else 2)
 
 
 def test_a_path_that_the_terminal_cannot_show(tmp_path):

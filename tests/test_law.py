@@ -11,6 +11,7 @@ from strategies import DTYPES
 
 import fastinit
 from fastinit import Key
+from fastinit.init import fill_
 from fastinit.law.distributions import TruncatedNormal, Uniform
 
 WORDS = 2**18
@@ -48,7 +49,7 @@ def true_law(law):
 @pytest.mark.parametrize("name", [name for name in prove.LAWS if name != "[0.5, 0.500001]"])  # 17 fp32 values
 def test_moments_and_quantiles(name):
     law = prove.LAWS[name]
-    values = fastinit.init.fill_(torch.empty(SAMPLES), law, key=Key.of(name, 5)).double()
+    values = fill_(torch.empty(SAMPLES), law, key=Key.of(name, 5)).double()
     truth = true_law(law)
     lower, upper = truth.ppf(1e-12), truth.ppf(1 - 1e-12)
     # In units of the law's own spread, as scipy's moments of far tails and tiny scales lose their digits.
@@ -72,7 +73,7 @@ def test_no_value_past_a_bound(name, dtype):
     tensor = torch.empty(2**16, dtype=dtype)
     if name == "[0.5, 0.500001]" and dtype in (torch.bfloat16, torch.float16):
         b = 0.5  # the one value that these dtypes have there
-    values = fastinit.init.fill_(tensor, law, key=Key(1)).double()
+    values = fill_(tensor, law, key=Key(1)).double()
     assert float(values.min()) >= a
     assert float(values.max()) < b if isinstance(law, Uniform) else float(values.max()) <= b
 

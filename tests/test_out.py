@@ -15,7 +15,7 @@ import pytest
 from checkpoints import FILES, INDEX, read, write
 
 from fastinit import __main__ as cli
-from fastinit.cli import init
+from fastinit.cli import contents
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def whole(tmp_path):
 
 def at_fill(monkeypatch, count, action):
     """Do something when the fill of that number begins."""
-    fill, calls = init.fill_planned_, []
+    fill, calls = contents.fill_planned_, []
 
     def filling(*arguments):
         calls.append(arguments)
@@ -40,7 +40,7 @@ def at_fill(monkeypatch, count, action):
             action()
         fill(*arguments)
 
-    monkeypatch.setattr(init, "fill_planned_", filling)
+    monkeypatch.setattr(contents, "fill_planned_", filling)
 
 
 def interrupt(monkeypatch, directory, count, number=signal.SIGTERM):
@@ -271,6 +271,52 @@ def test_a_run_killed_before_its_last_step_is_resumed(tmp_path, monkeypatch, who
     assert read(tmp_path / "c") == whole
 
 
+def write_nothing(path):
+    os.truncate(path, 0)
+
+
+def write_half(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def make_fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_link(path):
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("lose", [write_nothing, write_half, os.unlink, make_fifo, make_link])
+def test_a_lost_index_is_told_by_the_headers(tmp_path, capsys, monkeypatch, whole, lose):
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+    cut(next(iter(partial.glob("model-00002-*"))))
+    lose(partial / f"{INDEX}.partial")
+    before = sorted(os.listdir(partial))
+    assert write(tmp_path / "c", "--resume", "--seed", "8") == 2
+    assert f"--resume: {partial} is of another recipe: seed 7\n" in capsys.readouterr().err
+    assert sorted(os.listdir(partial)) == before
+    assert write(tmp_path / "c", "--resume") == 0
+    assert f"4 of {FILES} files were there" in capsys.readouterr().out
+    assert read(tmp_path / "c") == whole
+
+
+@pytest.mark.parametrize("pattern", ["model-00002-*", f"{INDEX}.partial"])
+def test_a_folder_in_the_place_of_a_file_is_to_be_removed(tmp_path, capsys, monkeypatch, whole, pattern):
+    partial = interrupt(monkeypatch, tmp_path / "c", 6)
+    (path,) = partial.glob(pattern)
+    path.unlink()
+    path.mkdir()
+    capsys.readouterr()
+    assert write(tmp_path / "c", "--resume") == 2
+    assert capsys.readouterr().err == f"fastinit init: error: --resume: expected files, got folders: remove {path}\n"
+    path.rmdir()
+    assert write(tmp_path / "c", "--resume") == 0
+    assert read(tmp_path / "c") == whole
+
+
 def test_resuming_does_not_write_the_index_again(tmp_path, monkeypatch):
     """A kill in that moment would leave files that nobody can tell the recipe of."""
     partial = interrupt(monkeypatch, tmp_path / "c", 6)
@@ -403,16 +449,16 @@ def test_what_has_the_name_is_on_the_disk(tmp_path, monkeypatch, stopped_at):
 SLOW = """
 import sys, threading
 import checkpoints, pytest
-from fastinit.cli import init
+from fastinit.cli import contents
 checkpoints.with_micro(pytest.MonkeyPatch())
-fill, calls = init.fill_planned_, []
+fill, calls = contents.fill_planned_, []
 def filling(*arguments):
     calls.append(arguments)
     if len(calls) == 6:
         print("here", flush=True)
         threading.Event().wait()
     fill(*arguments)
-init.fill_planned_ = filling
+contents.fill_planned_ = filling
 sys.exit(checkpoints.write(sys.argv[1]))
 """
 

@@ -7,46 +7,32 @@ with by ``resume``, which trusts nothing in it but what it proves.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from fastinit.cli import place
-from fastinit.cli.contents import Contents, Fill
+from fastinit.cli.contents import Contents
 from fastinit.cli.errors import Stopped, UsageError
 from fastinit.cli.files import problem_text, sync
-from fastinit.cli.index import INDEX, Index, read_index
+from fastinit.cli.index import INDEX, UNFINISHED
 from fastinit.cli.memory import size_text
 from fastinit.cli.proof import file_problems
+from fastinit.cli.resume import make_resumable
 from fastinit.cli.shard_file import header_bytes, write_file
-from fastinit.cli.text import shown
-from fastinit.shard.geometry import Shape
+from fastinit.model.shown import shown
 
-UNFINISHED = f"{INDEX}.partial"  # the index, until all files are there
 _BLOCK = 4096  # bytes; what a file takes on a disk is a multiple of it
 
 
-def write(
-    directory: Path,
-    shapes: Mapping[str, Shape],
-    dtype: torch.dtype,
-    recipe: dict[str, Any],
-    fill: Fill,
-    advance: Callable[[int], object],
-    resume: bool = False,
-) -> int:
-    """Write each tensor by ``fill(name, tensor, None)``, and the index; the folder appears when all is there.
+def write(directory: Path, contents: Contents, advance: Callable[[int], object], resume: bool = False) -> int:
+    """Write each tensor, and the index; the folder appears when all is there.
 
     With ``resume`` files of an earlier, partial run that prove to be right stay; the result is how many did. ``advance`` is
     told each tensor's elements. Raises ``UsageError`` for a name that is not to be had, a disk that is too small, or a
     partial checkpoint that stands in the way, and ``Stopped``, which names the partial folder, for an interrupt.
     """
-    files = {name: f"model-{k:05d}-of-{len(shapes):05d}.safetensors" for k, name in enumerate(shapes, 1)}
-    size = sum(map(prod, shapes.values())) * dtype.itemsize
-    contents = Contents(Index(recipe, size, files), shapes, dtype, fill)
+    files, shapes = contents.index.files, contents.shapes
     with place.reserved(directory) as final:
         found = place.partial_of(final)
         if found and not resume:
@@ -54,7 +40,7 @@ def write(
                 f"--out: a partial checkpoint lies in {shown(found)}: --resume goes on with it, or else remove it"
             )
         if found:
-            _check_same(found, contents.index)
+            make_resumable(found, contents.index)
         _check_space(final.parent, found, contents)
         partial = found or place.new_partial(final)
         done = proven = 0
@@ -101,28 +87,6 @@ def _left(partial: Path, done: int, count: int, keep: bool) -> str:
         return f"{done} of {count} files are in {shown(partial)}: --resume goes on with them"
     shutil.rmtree(partial, ignore_errors=True)
     return "what was written is removed"
-
-
-def _check_same(partial: Path, index: Index) -> None:
-    """Raise ``UsageError`` unless the folder is of a run that would have written this index, and holds nothing else."""
-    if (partial / INDEX).is_file():  # it ended between its last two steps
-        (partial / INDEX).rename(partial / UNFINISHED)
-    present = set(os.listdir(partial)) - {UNFINISHED}
-    if not present:  # it ended before its first file, and perhaps while it wrote the index
-        (partial / UNFINISHED).unlink(missing_ok=True)
-        return
-    strangers = sorted(present - set(index.files.values()))
-    stored = read_index(partial / UNFINISHED)
-    if stored != index:
-        other = {
-            key: stored.recipe.get(key)
-            for key in sorted(stored.recipe.keys() | index.recipe.keys())
-            if stored.recipe.get(key) != index.recipe.get(key)
-        }
-        said = ", ".join(f"{shown(key)} {shown(value)}" for key, value in other.items()) or "other tensors"
-        raise UsageError(f"--resume: {shown(partial)} is of another recipe: {said}")
-    if strangers:
-        raise UsageError(f"--resume: {shown(partial)} holds what is no part of it: {', '.join(map(shown, strangers))}")
 
 
 def _check_space(parent: Path, partial: Path | None, contents: Contents) -> None:

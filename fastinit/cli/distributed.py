@@ -1,9 +1,9 @@
 """``torchrun ... -m fastinit init PRESET``: the same model as DTensors, each rank filling its own shards."""
 
 import logging
-import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -12,18 +12,20 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from fastinit.cli.device import backend_name, device_of_rank
 from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.cli.errors import UsageError
 from fastinit.cli.memory import choose_layers, free_bytes
 from fastinit.cli.report import FASTINIT, roles_table, totals
-from fastinit.cli.source import asked_plan, backend_name, by_role, heading, of_preset
+from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import Planned
-from fastinit.model.presets import preset
 from fastinit.model.report import row_of
 from fastinit.model.roles import Role
+from fastinit.shard.storage import dtype_name
 
+_PATIENCE = timedelta(seconds=30)
 _EXPERTS = (Role.EXPERT_W1, Role.EXPERT_W2, Role.EXPERT_W3)
 # The dimension that tensor parallelism splits: outputs of column-parallel layers, inputs of row-parallel ones, the vocabulary.
 _TENSOR_PARALLEL = {
@@ -42,25 +44,40 @@ def run(arguments: Namespace) -> int:
 
     A ``UsageError`` is the same on every rank, and rank 0 alone raises it. The process group is left to process.py.
     """
-    local_rank = int(os.environ["LOCAL_RANK"])
-    cuda = torch.cuda.is_available() if arguments.device is None else arguments.device.startswith("cuda")
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if cuda else "gloo")
     try:
+        device, problem = device_of_rank(arguments.device), None
+    except UsageError as error:
+        device, problem = torch.device("cpu"), error
+    try:
+        _meet(device, problem)
         return _run(arguments, device)
     except UsageError:
-        if dist.get_rank() == 0:
+        if not dist.is_initialized() or dist.get_rank() == 0:
             raise
         return 2  # rank 0 says why
+
+
+def _meet(device: torch.device, problem: UsageError | None) -> None:
+    """Start the process group; raise the problem with the device, if there is one, when all ranks have it.
+
+    A rank that ended before would have torchrun end the first one, which is to say why. Those of another machine may have no
+    problem, and are not waited for for long.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE if problem else None)
+    except RuntimeError:
+        if problem is None:
+            raise
+    if problem is not None:
+        raise problem
 
 
 def _run(arguments: Namespace, device: torch.device) -> int:
     world, rank = dist.get_world_size(), dist.get_rank()
     mesh = _mesh(arguments, device, world)
-    known = preset(arguments.preset)
-    dtype = getattr(torch, arguments.dtype or known.dtype)
+    known, dtype = asked_preset(arguments)
     # On a CPU the ranks share the memory; each GPU has its own.
     free = free_bytes(device) * (world if device.type == "cuda" else 1)
     layers, reason = _chosen_by_first(lambda: choose_layers(known, dtype.itemsize, free, arguments.layers))
@@ -70,11 +87,11 @@ def _run(arguments: Namespace, device: torch.device) -> int:
     say = print if rank == 0 else lambda *_, **__: None
     say(heading(known, layers, reason, dtype))
     degrees = ", ".join(f"{name} {n}" for name, n in zip(mesh.mesh_dim_names or (), mesh.shape, strict=True))
-    settings = f"{device.type}, {backend_name(device)} backend, {str(dtype)[6:]}, seed {arguments.seed}"
+    settings = f"{device.type}, {backend_name(device)} backend, {dtype_name(dtype)}, seed {arguments.seed}"
     say(f"{world} ranks ({degrees}), {settings}", flush=True)
 
-    _shard(model, plan, device, mesh)
-    plan = asked_plan(model, arguments)
+    _shard(model, plan, mesh)
+    plan = materialised(model, arguments, device)
     for _, members in by_role(plan):
         fill_plan_(members)  # compiled before the clock runs
     watch = Stopwatch(device)
@@ -130,8 +147,8 @@ def _mesh(arguments: Namespace, device: torch.device, world: int) -> DeviceMesh:
     )
 
 
-def _shard(model: nn.Module, plan: Sequence[Planned], device: torch.device, mesh: DeviceMesh) -> None:
-    """Split the model's parameters by expert and tensor parallelism, then by FSDP2; their memory, on the device, is all NaN."""
+def _shard(model: nn.Module, plan: Sequence[Planned], mesh: DeviceMesh) -> None:
+    """Split the model's parameters by expert and tensor parallelism, then by FSDP2."""
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import Placement, Replicate, Shard, distribute_tensor
 
@@ -147,10 +164,6 @@ def _shard(model: nn.Module, plan: Sequence[Planned], device: torch.device, mesh
         owner, _, name = planned.paths[0].rpartition(".")
         setattr(model.get_submodule(owner), name, nn.Parameter(weight))
     fully_shard(model, mesh=mesh["dp"])
-    model.to_empty(device=device)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.to_local().fill_(float("nan"))  # type: ignore[attr-defined]  # a DTensor
 
 
 def _collectives(fill_all: Callable[[], object]) -> int:

@@ -15,7 +15,9 @@ from fastinit import backends
 from fastinit.backends import reference
 from fastinit.fill import Fill
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard
+from fastinit.shard.storage import DTYPES, dtype_name
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION, __version__
 
@@ -25,7 +27,6 @@ _KNOWN_ANSWERS = (
     ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
     ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
 )
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _LAWS: tuple[Distribution, ...] = (
     TruncatedNormal(0.0, 0.02, -0.06, 0.06),
     TruncatedNormal(0.0, 0.02, -2.0, 2.0),
@@ -83,8 +84,8 @@ def checks() -> Iterator[tuple[str, bool]]:
 
 
 def _backend_checks(backend: ModuleType, device: torch.device) -> Iterator[tuple[str, bool]]:
-    for dtype in _DTYPES:
-        line = f"{_name(backend)} on {device} = reference, bit for bit, 10**6 elements in {str(dtype)[6:]}"
+    for dtype in DTYPES:
+        line = f"{_name(backend)} on {device} = reference, bit for bit, 10**6 elements in {dtype_name(dtype)}"
         different = []
         for law, (place, box) in product(_LAWS, _PLACES.items()):
             try:
@@ -117,14 +118,10 @@ def _same_bits(
     reference.fill_(expected, fill)
     memory = torch.full((_SHAPE[0], 2 * _SHAPE[1]), float("nan"), dtype=dtype, device=device)
     backend.fill_(memory[:, ::2], fill)
-    strided = bool(memory[:, 1::2].isnan().all()) and _equal_bits(memory[:, ::2].cpu(), expected)
+    strided = bool(memory[:, 1::2].isnan().all()) and torch.equal(bits_of(memory[:, ::2].cpu()), bits_of(expected))
     dense = torch.full(_SHAPE, float("nan"), dtype=dtype, device=device)
     backend.fill_(dense, fill)
-    return strided and _equal_bits(dense.cpu(), expected)
-
-
-def _equal_bits(one: Tensor, other: Tensor) -> bool:
-    return bool(torch.equal(one.contiguous().view(torch.uint8), other.view(torch.uint8)))
+    return strided and torch.equal(bits_of(dense.cpu()), bits_of(expected))
 
 
 def _name(backend: ModuleType) -> str:

@@ -11,35 +11,28 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fastinit.backends import backend_for
-from fastinit.cli import checkpoint, text
+from fastinit.cli import checkpoint, progress
+from fastinit.cli.contents import contents_of
+from fastinit.cli.device import backend_name, usable_device
 from fastinit.cli.digest import model_digest
 from fastinit.cli.errors import UsageError
+from fastinit.cli.index import index_of
 from fastinit.cli.memory import choose_layers, free_bytes, size_text
+from fastinit.cli.recipe import recipe_of
 from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
-from fastinit.cli.source import asked_plan, backend_name, by_role, heading, of_preset
+from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant
 from fastinit.model.filling import fill_plan_, fill_planned_
 from fastinit.model.plan import Planned
-from fastinit.model.presets import Preset, preset
+from fastinit.model.presets import Preset
 from fastinit.model.report import row_of
+from fastinit.model.shown import shown
 from fastinit.model.skeleton import numel
+from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard
-from fastinit.version import STREAM_VERSION
-
-# What a checkpoint's metadata say, each with its type: all that its values follow from.
-RECIPE = {
-    "preset": str,
-    "layers": int,
-    "method": str,
-    "std": float,
-    "seed": int,
-    "dtype": str,
-    "stream_version": int,
-}
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+from fastinit.shard.storage import dtype_name
 
 
 def run(arguments: Namespace) -> int:
@@ -50,8 +43,7 @@ def run(arguments: Namespace) -> int:
         return distributed.run(arguments)
     if arguments.tp * arguments.ep > 1:
         raise UsageError("--tp, --ep: expected several ranks, got one process: start them with torchrun")
-    known = preset(arguments.preset)
-    dtype = getattr(torch, arguments.dtype or known.dtype)
+    known, dtype = asked_preset(arguments)
     if arguments.out is not None:
         return _write(arguments, known, dtype)
     if arguments.resume:
@@ -61,14 +53,13 @@ def run(arguments: Namespace) -> int:
     model = of_preset(known, layers, dtype)
     asked_plan(model, arguments)  # what is wrong with it is said before memory is taken
     print(heading(known, layers, reason, dtype))
-    settings = f"{str(dtype)[6:]}, method {arguments.method}, seed {arguments.seed}"
+    settings = f"{dtype_name(dtype)}, method {arguments.method}, seed {arguments.seed}"
     print(f"{device}, {backend_name(device)} backend, {settings}", flush=True)
 
-    _materialised(model, device)
-    plan = asked_plan(model, arguments)
+    plan = materialised(model, arguments, device)
     watch = Stopwatch(device)
     different = []
-    with text.bar(numel(known, layers), "filling") as advance:
+    with progress.bar(numel(known, layers), "filling") as advance:
         for role, members in by_role(plan):
             compile_(members[0])
             if arguments.compare:
@@ -84,7 +75,7 @@ def run(arguments: Namespace) -> int:
     if arguments.shards:
         print(_shards_verdict(arguments.shards, plan, different))
     if arguments.digest:
-        with text.bar(numel(known, layers), "hashing") as advance:
+        with progress.bar(numel(known, layers), "hashing") as advance:
             weights = {planned.name: planned.parameter for planned in plan}
             digest = model_digest(weights, lambda tensor: advance(tensor.numel()))
         print(f"digest: sha256 {digest} over the bits of {len(weights)} tensors")
@@ -93,66 +84,27 @@ def run(arguments: Namespace) -> int:
 
 def _write(arguments: Namespace, known: Preset, dtype: torch.dtype) -> int:
     """Write a checkpoint instead of holding the model: a tensor at a time, so every layer is written by default."""
-    ignored = [f"--{name}" for name in ("shards", "compare", "device") if getattr(arguments, name)]
+    ignored = [f"--{name}" for name in ("shards", "compare", "device") if getattr(arguments, name) not in (None, False)]
     ignored += [] if arguments.digest else ["--no-digest"]
     if ignored:
         raise UsageError(
             f"{', '.join(ignored)}: expected without --out, which fills files on the CPU and prints no digest"
         )
     layers = arguments.layers or known.num_layers
-    by_name = {planned.name: planned for planned in asked_plan(of_preset(known, layers, dtype), arguments)}
-    recipe = {
-        "preset": known.name,
-        "layers": layers,
-        "method": arguments.method,
-        "std": arguments.std,
-        "seed": arguments.seed,
-        "dtype": str(dtype).removeprefix("torch."),
-        "stream_version": STREAM_VERSION,
-    }
+    plan = asked_plan(of_preset(known, layers, dtype), arguments)
+    index = index_of(recipe_of(known, layers, dtype, arguments), plan, dtype)
     elements = numel(known, layers)
-    with text.bar(elements, "writing") as advance:
+    with progress.bar(elements, "writing") as advance:
         proven = checkpoint.write(
-            Path(arguments.out),
-            {name: planned.global_shape for name, planned in by_name.items()},
-            dtype,
-            recipe,
-            lambda name, tensor, shard: fill_planned_(tensor, by_name[name], shard),
-            advance,
-            resume=arguments.resume,
+            Path(arguments.out), contents_of(index, plan, dtype), advance, resume=arguments.resume
         )
     size = size_text(elements * dtype.itemsize)
     if arguments.resume:
-        print(f"{proven} of {len(by_name)} files were there, and proved to be right")
-    print(f"{text.shown(arguments.out)}: {len(by_name)} tensors of {known.name}, {elements:,} elements, {size}")
+        print(f"{proven} of {len(plan)} files were there, and proved to be right")
+    print(f"{shown(arguments.out)}: {len(plan)} tensors of {known.name}, {elements:,} elements, {size}")
     path = f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out  # no option
     print(f"prove it at any time: fastinit verify {shlex.quote(path)}")
     return 0
-
-
-def usable_device(asked: str | None) -> torch.device:
-    """The device that was asked for, or the best there is; ``UsageError`` where there is no such device."""
-    if asked is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-        backend_for(device.type)
-        torch.empty(1, device=device)
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # torch's answers to a wrong or an absent device
-        raise UsageError(f"--device: {asked!r} cannot be used: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def _materialised(model: nn.Module, device: torch.device) -> None:
-    """Memory for the model, written once: the first touch can cost the operating system more than the fill."""
-    model.to_empty(device=device)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(float("nan"))
 
 
 def compile_(planned: Planned) -> None:
@@ -188,13 +140,12 @@ def shard_cuts(rows: int, shards: int) -> Iterator[list[int]]:
 def _same_in_shards(planned: Planned, shards: int) -> bool:
     """Whether every shard along dim 0, filled on its own, has the bits of that part of the whole."""
     weight = planned.parameter.detach()
-    integers = _BITS[weight.element_size()]
     for cuts in shard_cuts(weight.shape[0], shards):
         for first, last in pairwise(cuts):
             part = weight[first:last]
             alone = torch.full_like(part, float("nan"))
             fill_planned_(alone, planned, LocalShard(tuple(weight.shape), (first, *[0] * (weight.ndim - 1))))
-            if not torch.equal(alone.view(integers), part.view(integers)):
+            if not torch.equal(bits_of(alone), bits_of(part)):
                 return False
     return True
 

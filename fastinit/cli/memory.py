@@ -54,8 +54,6 @@ def choose_layers(preset: Preset, itemsize: int, free: int, asked: int | None) -
 
     whole = preset.num_layers
     if asked is not None:
-        if asked > whole:
-            raise UsageError(f"--layers: expected at most the {whole} of {preset.name}, got {asked}")
         if size(asked) > free:
             raise UsageError(f"--layers: {asked} take {size_text(size(asked))}, and {size_text(free)} are free")
         return asked, "as asked"

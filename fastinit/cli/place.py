@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastinit.cli.errors import UsageError
 from fastinit.cli.files import problem_text, sync
-from fastinit.cli.text import shown
+from fastinit.model.shown import shown
 
 
 @contextmanager

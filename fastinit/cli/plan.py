@@ -8,6 +8,7 @@ from fastinit.cli.errors import UsageError
 from fastinit.cli.source import asked_plan, of_function, of_preset
 from fastinit.model.presets import preset
 from fastinit.model.report import law_text, shape_text, table
+from fastinit.model.shown import shown
 
 _HEADER = ("parameter", "role", "law", "shape")
 
@@ -22,5 +23,5 @@ def run(arguments: Namespace) -> int:
     else:
         model = of_function(arguments.model)
     plan = asked_plan(model, arguments)
-    print(table(_HEADER, [(p.name, p.role.value, law_text(p.law), shape_text(p.global_shape)) for p in plan]))
+    print(table(_HEADER, [(shown(p.name), p.role.value, law_text(p.law), shape_text(p.global_shape)) for p in plan]))
     return 0

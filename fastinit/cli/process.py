@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 
 def run_and_end(command: Callable[[], int]) -> NoReturn:
@@ -27,7 +27,7 @@ def run_and_end(command: Callable[[], int]) -> NoReturn:
         code = 1
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
+            flush(stream)
         except OSError:  # nobody reads it any more
             code = code or 1
     os._exit(code)
@@ -49,10 +49,16 @@ def ended_alone(code: int) -> int:
     return code
 
 
+def flush(stream: TextIO | None) -> None:
+    """Write what a stream still holds; there is no stream where the process was started without, and it may be closed."""
+    if stream is not None and not stream.closed:
+        stream.flush()
+
+
 def drop_output() -> None:
     """Where standard output cannot be written to, drop what is left of it: Python would try again when it ends."""
     try:
-        sys.stdout.flush()
+        flush(sys.stdout)
     except OSError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

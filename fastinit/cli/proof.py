@@ -12,11 +12,11 @@ from fastinit.cli.contents import Contents
 from fastinit.cli.files import open_regular, problem_text
 from fastinit.cli.index import INDEX
 from fastinit.cli.shard_file import FORMAT_NAMES, Header, read_header
-from fastinit.cli.text import shown
+from fastinit.model.shown import shown
+from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
 
 _CHUNK = 2**26  # elements that are regenerated at a time
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def folder_problems(directory: Path, contents: Contents, advance: Callable[[int], object]) -> Iterator[tuple[str, str]]:
@@ -94,7 +94,7 @@ def _tensor_problem(file: BinaryIO, header: Header, name: str, contents: Content
         if file.readinto(memory) != memory.nbytes:  # type: ignore[attr-defined]
             return "cannot be read: the file became shorter"
         contents.fill(name, again, box)
-        different = (stored.view(_BITS[dtype.itemsize]) != again.view(_BITS[dtype.itemsize])).flatten()
+        different = (bits_of(stored) != bits_of(again)).flatten()
         count = int(different.count_nonzero())
         if count and first < 0:
             first = seen + int(different.nonzero()[0])

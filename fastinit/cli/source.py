@@ -8,20 +8,26 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from fastinit.backends import backend_for
 from fastinit.cli.errors import UsageError
 from fastinit.cli.memory import size_text
+from fastinit.model.materialise import materialise
 from fastinit.model.plan import Planned, Scheme, plan_of
-from fastinit.model.presets import Preset
+from fastinit.model.presets import Preset, preset
 from fastinit.model.roles import Role
 from fastinit.model.skeleton import build, numel
 
 
-def of_preset(preset: Preset, layers: int, dtype: torch.dtype) -> nn.Module:
-    """The first layers of a preset. Raises ``UsageError`` when it has not so many."""
-    if layers > preset.num_layers:
-        raise UsageError(f"--layers: expected at most the {preset.num_layers} of {preset.name}, got {layers}")
-    return build(preset, layers).to(dtype)
+def asked_preset(arguments: Namespace) -> tuple[Preset, torch.dtype]:
+    """The preset and the dtype that are asked for. Raises ``UsageError`` for more layers than it has."""
+    known = preset(arguments.preset)
+    if (arguments.layers or 0) > known.num_layers:
+        raise UsageError(f"--layers: expected at most the {known.num_layers} of {known.name}, got {arguments.layers}")
+    return known, getattr(torch, arguments.dtype or known.dtype)
+
+
+def of_preset(known: Preset, layers: int, dtype: torch.dtype) -> nn.Module:
+    """The first layers of a preset, on the meta device."""
+    return build(known, layers).to(dtype)
 
 
 def of_function(name: str) -> nn.Module:
@@ -31,7 +37,7 @@ def of_function(name: str) -> nn.Module:
         call = getattr(importlib.import_module(module), function)
         with torch.device("meta"):
             model = call()
-    except Exception as error:  # whatever a user's module and function raise
+    except (Exception, SystemExit) as error:  # whatever a user's module and function raise
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(f"--model: expected package.module:function, got {name!r}: {said}") from error
     if not isinstance(model, nn.Module):
@@ -48,17 +54,21 @@ def heading(known: Preset, layers: int, reason: str, dtype: torch.dtype) -> str:
     )
 
 
-def backend_name(device: torch.device) -> str:
-    """The backend that fills tensors on the device."""
-    return backend_for(device.type).__name__.rpartition(".")[2]
-
-
 def asked_plan(model: nn.Module, arguments: Namespace) -> list[Planned]:
-    """The plan that the options of a command ask for."""
+    """The plan that the options of a command ask for; ``plan`` itself has no seed, on which no law depends."""
     try:
-        return plan_of(model, Scheme(arguments.method, seed=arguments.seed, std=arguments.std))
+        return plan_of(model, Scheme(arguments.method, seed=getattr(arguments, "seed", 0), std=arguments.std))
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from None
+
+
+def materialised(model: nn.Module, arguments: Namespace, device: torch.device) -> list[Planned]:
+    """Memory for the model, all NaN, and its plan: the first touch can cost the operating system more than the fill."""
+    materialise(model, asked_plan(model, arguments), device)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(float("nan"))
+    return asked_plan(model, arguments)
 
 
 def by_role(plan: Sequence[Planned]) -> Iterator[tuple[Role, list[Planned]]]:

@@ -4,6 +4,7 @@ walk.py finds parameters, ties and shards, and sizes.py the model's sizes; roles
 method and a role to a law; plan.py brings them together, with the checks of checks.py, before anything is written. By the plan
 fill.py fills a model and verify.py compares one; materialise.py gives it memory, filling.py carries laws out, and report.py says
 what was done. methods.py has the calls of OLMo-core's ``InitMethod``; presets.py and skeleton.py are published architectures.
+shown.py is how names that others chose are printed.
 
 It stands on the fills (init.py, foreach.py) and imports no backend; integrations and the command line stand on it. A framework's
 names are patterns in roles.py, a new method is a column in rules.py.

@@ -12,12 +12,13 @@ from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
 from fastinit.law.transformed import Law
 from fastinit.model.roles import Named, named_by
+from fastinit.model.shown import shown
 from fastinit.model.sizes import Told, Wrapped
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.storage import Place
+from fastinit.shard.storage import Memory, dtype_name
 from fastinit.stream import WRAPPER_PARTS, Key
 
 # Parts of names that tell why no pattern matches, and what to do then.
@@ -79,7 +80,7 @@ def check_matched(
         f"(pattern, Role) pairs, see fastinit.model.roles"
         + "".join(f"; {text}" for text in advice)
         + ":\n  "
-        + "\n  ".join(unmatched)
+        + "\n  ".join(map(shown, unmatched))
     )
 
 
@@ -120,14 +121,14 @@ def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None
 
     Those that are the same there are one already, by walk.tied; of those that stay as they are, any two may overlap.
     """
-    spaces: dict[Hashable, list[tuple[str, Place]]] = {}
+    spaces: dict[Hashable, list[tuple[str, Memory]]] = {}
     for parameter in parameters:
-        if parameter.place is not None:
-            spaces.setdefault(parameter.place.space, []).append((parameter.name, parameter.place))
+        if parameter.memory is not None:
+            spaces.setdefault(parameter.memory.space, []).append((parameter.name, parameter.memory))
     for placed in spaces.values():
         numbers: dict[Strided, int] = {}
-        layout = [numbers.setdefault(place.strided, len(numbers)) for _, place in placed]
-        addresses = np.array([place.address for _, place in placed], np.int64)
+        layout = [numbers.setdefault(memory.strided, len(numbers)) for _, memory in placed]
+        addresses = np.array([memory.address for _, memory in placed], np.int64)
         written = np.array([name not in untouched for name, _ in placed], np.bool_)
         found = shared(addresses, list(numbers), np.array(layout, np.int64), written)
         if found is not None:
@@ -143,7 +144,7 @@ def check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) ->
     if law is None:
         return
     if isinstance(law, Distribution):
-        _check_value(law, str(tensor.dtype).removeprefix("torch."))
+        _check_value(law, dtype_name(tensor.dtype))
     describe(tensor, shard)
 
 

@@ -10,6 +10,7 @@ from fastinit.law.transformed import Law
 from fastinit.model.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
 from fastinit.model.roles import Named, Role, block_of, fan_in, named_by
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
+from fastinit.model.shown import shown
 from fastinit.model.sizes import (
     check_scale,
     d_model_of,
@@ -174,7 +175,7 @@ class _Planner:
             law = law_of(self.scheme.method, named.role, self._sizes(found, named))
             check_fillable(found.parameter, law, shard)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{found.name}: {str(error).removeprefix('tensor: ')}") from None
+            raise type(error)(f"{shown(found.name)}: {str(error).removeprefix('tensor: ')}") from None
         return Planned(
             found.name, found.names[1:], found.paths, found.parameter, named.role, law, self.keys[found.name], shard
         )

@@ -10,6 +10,7 @@ from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law,
 from fastinit.model.plan import Planned
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import Shape
+from fastinit.shard.storage import dtype_name
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
@@ -54,7 +55,7 @@ def row_of(planned: Planned) -> Row:
         role=planned.role.value,
         law=planned.law,
         key=planned.key,
-        dtype=str(parameter.dtype).removeprefix("torch."),
+        dtype=dtype_name(parameter.dtype),
         global_shape=planned.global_shape,
         local_shape=tuple(local.shape),
         placements=" ".join(map(str, parameter.placements)) if sharded else "",  # type: ignore[attr-defined]

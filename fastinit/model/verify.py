@@ -9,11 +9,11 @@ from fastinit.model.filling import fill_planned_
 from fastinit.model.plan import Planned, RolePatterns, Scheme, plan_of
 from fastinit.model.report import Checked, Verification
 from fastinit.model.walk import packed_in
+from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.storage import is_fake
 
 _CHUNK = 2**20  # elements that are regenerated at a time
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def verify_model_(
@@ -75,5 +75,4 @@ def _differences(chunk: Tensor, box: LocalShard, planned: Planned) -> Tensor:
     """Where the bits are not the regenerated ones."""
     expected = torch.empty(chunk.shape, dtype=chunk.dtype, device=chunk.device)
     fill_planned_(expected, planned, box)
-    bits = _BITS[chunk.element_size()]
-    return expected.view(bits) != chunk.view(bits)
+    return bits_of(expected) != bits_of(chunk)

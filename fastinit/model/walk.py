@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import Place, kind_of, place_of
+from fastinit.shard.storage import Memory, kind_of, memory_of
 from fastinit.stream import canonical_name
 
 
@@ -25,7 +25,7 @@ class Found:
     owner: nn.Module
     names: tuple[str, ...]
     paths: tuple[str, ...]
-    place: Place | None
+    memory: Memory | None
 
     @property
     def name(self) -> str:
@@ -46,7 +46,7 @@ def parameters_of(model: nn.Module) -> list[Found]:
             owners.setdefault(id(parameter), (parameter, module))
             paths.setdefault(id(parameter), []).append(name)
     return [
-        Found(parameter, owner, _canonical(paths[key]), tuple(paths[key]), place_of(parameter))
+        Found(parameter, owner, _canonical(paths[key]), tuple(paths[key]), memory_of(parameter))
         for key, (parameter, owner) in owners.items()
     ]
 
@@ -63,8 +63,8 @@ def tied(found: Iterable[Found]) -> list[Found]:
     by_memory: dict[Hashable, Found] = {}
     for parameter in found:
         memory: Hashable = id(parameter.parameter)
-        if parameter.place is not None:
-            memory = parameter.place, kind_of(parameter.parameter)
+        if parameter.memory is not None:
+            memory = parameter.memory, kind_of(parameter.parameter)
         first = by_memory.get(memory)
         if first is not None:
             paths = (*first.paths, *parameter.paths)

@@ -18,12 +18,21 @@ _PLAIN = (Tensor, Parameter)
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 
 
-class Place(NamedTuple):
-    """An address in a space of its own: a device's memory, or the storage of a meta or fake tensor."""
+class Memory(NamedTuple):
+    """A tensor's own: an address in a space of its own: a device's memory, or the storage of a meta or fake tensor."""
 
     space: Hashable
     address: int
     strided: Strided
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """torch's name for a dtype.
+
+    >>> dtype_name(torch.bfloat16)
+    'bfloat16'
+    """
+    return str(dtype).removeprefix("torch.")
 
 
 def check_tensor(tensor: Tensor) -> None:
@@ -45,7 +54,7 @@ def check_tensor(tensor: Tensor) -> None:
         )
 
 
-def place_of(tensor: Tensor) -> Place | None:
+def memory_of(tensor: Tensor) -> Memory | None:
     """Where this rank's elements lie; None where that cannot be told, or there are none.
 
     Tensors that are lazy or not dense have no one storage, and those of a subclass that leaves everything to its
@@ -61,11 +70,11 @@ def place_of(tensor: Tensor) -> Place | None:
         return None
     strided = _strided(local.shape, local.stride(), local.element_size())
     if fake or local.is_meta:
-        return Place(
+        return Memory(
             (local.device, local.untyped_storage()._cdata), strided.itemsize * int(local.storage_offset()), strided
         )
     address = local.data_ptr()
-    return Place(local.device, address, strided) if address else None
+    return Memory(local.device, address, strided) if address else None
 
 
 def check_memory(tensor: Tensor) -> None:

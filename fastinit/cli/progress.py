@@ -1,0 +1,17 @@
+"""A bar for what takes longer than a second."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def bar(total: int, label: str) -> Iterator[Callable[[int], object]]:
+    """A function that moves a bar on. It is drawn after a second, on a terminal, and where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield lambda count: None
+        return
+    # disable=None: no bar where stderr is no terminal.
+    with tqdm(total=total, desc=label, unit=" elements", unit_scale=True, delay=1, disable=None, leave=False) as shown:
+        yield shown.update
