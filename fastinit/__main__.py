@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from fastinit.cli.errors import Stopped, UsageError
 from fastinit.cli.files import problem_text
-from fastinit.cli.process import drop_output, ended_alone, flush, run_and_end
+from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, run_and_end
 from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
 from fastinit.model.presets import presets
 from fastinit.model.rules import METHODS
@@ -144,6 +144,7 @@ def _told(code: int, line: str) -> int:
 
 def command() -> NoReturn:
     """What the installed command and ``python -m fastinit`` run."""
+    occupy_standard_streams()
     leave_interrupts_to_the_system()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal's encoding has no letters for

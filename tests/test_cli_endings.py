@@ -267,6 +267,17 @@ def test_streams_that_are_not_there(tmp_path, close):
     assert (without_errors.returncode, without_errors.stdout) == (2, "")
 
 
+@pytest.mark.parametrize("missing", [(), (1,), (1, 2), (0, 1, 2)])
+def test_no_file_gets_the_descriptor_of_a_stream_that_is_not_there(missing):
+    """A shard of a checkpoint would have what a library writes to its standard output in it."""
+    code = (
+        "import os\nfrom fastinit.cli.process import occupy_standard_streams\n"
+        f"for k in {missing}: os.close(k)\n"
+        "occupy_standard_streams()\nos.write(2, b'')\nos._exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
+
+
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), BrokenPipeError()])
 def test_there_is_nothing_to_drop_without_a_stream(monkeypatch, error):
     def run(arguments):

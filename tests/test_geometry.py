@@ -148,6 +148,19 @@ def test_splits_that_are_none(parts, message):
         LocalShard.split((8, 6), parts)
 
 
+@pytest.mark.parametrize("parts", [8, {0: 2}, {0: (1,)}, {"rows": (0, 2)}, {0: (0.5, 2)}], ids=str)
+def test_parts_that_are_no_whole_numbers_are_named(parts):
+    with pytest.raises(TypeError, match=r"^parts: expected \{dimension: \(index, number of parts\)\}"):
+        LocalShard.split((8, 6), parts)
+
+
+def test_shapes_and_vocabularies_that_are_none_are_named():
+    with pytest.raises(TypeError, match=r"^global_shape: expected a tuple of whole numbers, got 8$"):
+        LocalShard.split(8, {0: (0, 2)})
+    with pytest.raises(TypeError, match=r"^vocab, size, multiple: .* got \('a', 4, 128\)$"):
+        LocalShard.vocab_parallel("a", 1024, 1, 4)
+
+
 def test_the_index_of_an_element_past_2_to_the_32():
     shard = LocalShard(BANK, (255, 7167, 4095))
     assert shard.first_index == prod(BANK) - 1

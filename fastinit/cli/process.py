@@ -33,6 +33,14 @@ def run_and_end(command: Callable[[], int]) -> NoReturn:
     os._exit(code)
 
 
+def occupy_standard_streams() -> None:
+    """Take the descriptors 0 to 2 where the process was started without them: else the next file that is opened, a shard of a
+    checkpoint, would get one, and with it what a library's C code writes there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # the system gives the lowest that is free
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def _leave_together() -> None:
     """No rank leaves while another still gathers from it, or has yet to say what is wrong."""
     import torch.distributed as dist

@@ -71,6 +71,15 @@ def _integers(name: str, given: Shape) -> Shape:
         raise TypeError(f"{name}: expected a tuple of whole numbers, got {given!r}") from None
 
 
+def _parts(given: Mapping[int, tuple[int, int]]) -> list[tuple[int, int, int]]:
+    try:
+        return [(index(dim), index(place), index(number)) for dim, (place, number) in given.items()]
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError(
+            f"parts: expected {{dimension: (index, number of parts)}} in whole numbers, got {given!r}"
+        ) from None
+
+
 @dataclass(frozen=True, slots=True)
 class LocalShard:
     """The box of a larger logical tensor that a plain tensor holds.
@@ -114,8 +123,9 @@ class LocalShard:
         Raises ``ValueError`` for a dimension that there is not, an index that is not in ``range(number of parts)``,
         and a size that is no multiple of the number of parts.
         """
+        global_shape = _integers("global_shape", global_shape)
         offset = [0] * len(global_shape)
-        for dim, (place, number) in parts.items():
+        for dim, place, number in _parts(parts):
             if not 0 <= dim < len(global_shape):
                 raise ValueError(f"parts: expected a dimension in range({len(global_shape)}), got {dim}")
             if not 0 <= place < number:
@@ -125,7 +135,7 @@ class LocalShard:
                     f"parts: expected a size that {number} divides in dimension {dim}, got global_shape {global_shape}"
                 )
             offset[dim] = global_shape[dim] // number * place
-        return cls(tuple(global_shape), tuple(offset))
+        return cls(global_shape, tuple(offset))
 
     @classmethod
     def column_parallel(cls, global_shape: Shape, rank: int, size: int) -> "LocalShard":
@@ -172,6 +182,7 @@ class LocalShard:
         Padding changes no other value: the number of rows does not enter the index of an element. A vocabulary that is
         not padded is a ``column_parallel`` weight.
         """
+        vocab, size, multiple = _integers("vocab, size, multiple", (vocab, size, multiple))
         if vocab < 0 or size < 1 or multiple < 1:
             raise ValueError(
                 f"vocab, size, multiple: expected numbers >= 0, 1 and 1, got {vocab}, {size} and {multiple}"
