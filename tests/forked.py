@@ -7,8 +7,10 @@ its own: the interpreter neither begins nor ends here, so a test of either start
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
@@ -43,8 +45,11 @@ class Forked:
         """Its exit code and output, once it has ended; AssertionError with the output when it does not."""
         self._process.join(timeout)
         code = self._process.exitcode
-        self._process.kill()
-        self._process.join()
+        if code is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # and what it has forked
+            self._process.kill()
+            self._process.join()
         stdout, stderr = (path.read_text() if path.exists() else "" for path in self._outputs)
         self._folder.cleanup()
         assert code is not None, f"still running after {timeout} s:\n{stdout}\n{stderr}"
@@ -55,6 +60,7 @@ def become(arguments: list[str], environment: dict[str, str], outputs: list[Path
     """In the forked process: do as ``python ARGUMENTS`` does."""
     import torch
 
+    os.setsid()
     for stream, path in enumerate(outputs, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     os.environ.clear()
