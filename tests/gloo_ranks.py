@@ -1,12 +1,11 @@
 """A small gloo world for one test: every case runs on all ranks, one after the other.
 
-The ranks are forked from one fresh process that has imported all they need and started no thread, since on few cores
-the imports of eight spawned processes take longer than everything that they check. A case that raises on any rank
+The ranks are forked from one process that has imported all they need and started no thread, since on few cores the
+imports of eight spawned processes take longer than everything that they check. A case that raises on any rank
 ends the world; what it raised goes to stderr.
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,21 +16,16 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from forked import Forked
 
 Case = Callable[[], None]
 
 
 def run(script: str, world_size: int, timeout: int = 300) -> None:
     """Run ``tests/SCRIPT WORLD_SIZE``, and raise AssertionError with its output when a case of it fails."""
-    command = [sys.executable, str(Path(__file__).with_name(script)), str(world_size)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the ranks share the cores
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # the ranks share the cores
+    started = Forked(str(Path(__file__).with_name(script)), str(world_size), environment=environment)
+    done = started.wait(timeout)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
 
@@ -62,11 +56,11 @@ def _rank(cases: Sequence[Case], rank: int, world_size: int, store: str) -> int:
             timeout=timedelta(seconds=120),
         )
         for case in cases:
-            name, start = case.__name__, time.perf_counter()
+            name, start = case.__name__, time.process_time()
             case()
             dist.barrier()
             if rank == 0:
-                print(f"{time.perf_counter() - start:6.2f} s  {name}", flush=True)
+                print(f"{time.process_time() - start:6.2f} s of CPU  {name}", flush=True)
         dist.destroy_process_group()
     except BaseException:
         print(f"rank {rank} of {world_size}, {name}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)

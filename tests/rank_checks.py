@@ -16,7 +16,7 @@ from torch.distributed.tensor.debug import CommDebugMode
 
 import fastinit
 from fastinit import Key, LocalShard, op
-from fastinit.backends import reference
+from fastinit.backends import llvm, reference
 from fastinit.fill import Fill
 from fastinit.law.distributions import Distribution
 
@@ -28,14 +28,14 @@ fill_ = partial(fastinit.trunc_normal_, std=0.02, a=-0.06, b=0.06)
 
 
 class Slices:
-    """A backend that compiles nothing. Thousands of fills are of a few small tensors, and the adapter is under test: so the
-    reference fills each of those once, as a whole, and a fill is a slice of it."""
+    """The CPU's backend, but for thousands of fills of a few small tensors: of those, as the adapter is under test, the
+    reference fills each once, as a whole, and a fill is a slice of it."""
 
     @staticmethod
     def fill_(tensor: Tensor, fill: Fill) -> None:
         shape, offset = fill.shard.global_shape, fill.shard.global_offset
         if prod(shape) > SMALL:
-            reference.fill_(tensor, fill)
+            llvm.fill_(tensor, fill)
         else:
             box = tuple(slice(first, first + size) for first, size in zip(offset, tensor.shape, strict=True))
             with torch.no_grad():

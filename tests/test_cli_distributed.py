@@ -7,16 +7,36 @@ import subprocess
 import sys
 
 import pytest
+from forked import Forked
 
 OPTIONS = ["init", "tiny-moe", "--method", "llama_depth", "--seed", "11"]
 
 
-def run(ranks: int, *options: str) -> subprocess.CompletedProcess[str]:
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m"] if ranks else ["-m"]
+def under_torchrun(ranks: int, *options: str) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment.pop("TRITON_INTERPRET", None)
     command = [sys.executable, *launcher, "fastinit", *OPTIONS, *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def environments(ranks: int) -> list[dict[str, str]]:
+    """What torchrun gives its ranks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = os.environ | {
+        "OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks),
+    }  # fmt: skip
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
+
+
+def forked(ranks: int, *options: str) -> list[subprocess.CompletedProcess[str]]:
+    """The command on each rank; one process by itself for none."""
+    each = environments(ranks) if ranks else [os.environ | {"OMP_NUM_THREADS": "1"}]
+    started = [Forked("-m", "fastinit", *OPTIONS, *options, environment=environment) for environment in each]
+    return [process.wait() for process in started]
 
 
 def digest(output: str) -> str:
@@ -26,26 +46,40 @@ def digest(output: str) -> str:
 
 @pytest.fixture(scope="module")
 def alone() -> str:
-    return digest(run(0).stdout)
+    [result] = forked(0)
+    return digest(result.stdout)
+
+
+def assert_filled_as(alone: str, printed: str) -> None:
+    assert digest(printed) == alone
+    assert "collectives during the fill: 0, bytes moved: 0" in printed
+
+
+def test_ranks_print_the_digest_of_one_process(alone):
+    result = under_torchrun(2)
+    assert result.returncode == 0, result.stderr
+    assert_filled_as(alone, result.stdout)
 
 
 @pytest.mark.parametrize(
     ("ranks", "options"),
-    [(2, []), (4, ["--tp", "2"]), (4, ["--ep", "2"]), (4, ["--tp", "2", "--ep", "2"]), (3, [])],
-    ids=["FSDP2", "FSDP2 over TP", "FSDP2 over EP", "EP and TP alone", "uneven FSDP2"],
+    [(4, ["--tp", "2"]), (4, ["--ep", "2"]), (4, ["--tp", "2", "--ep", "2"]), (3, [])],
+    ids=["FSDP2 over TP", "FSDP2 over EP", "EP and TP alone", "uneven FSDP2"],
 )
-def test_ranks_print_the_digest_of_one_process(alone, ranks, options):
-    result = run(ranks, *options)
-    assert result.returncode == 0, result.stderr
-    assert digest(result.stdout) == alone
-    assert "collectives during the fill: 0, bytes moved: 0" in result.stdout
+def test_ranks_of_any_layout_print_that_digest(alone, ranks, options):
+    first, *others = results = forked(ranks, *options)
+    assert [result.returncode for result in results] == [0] * ranks, [result.stderr for result in results]
+    assert_filled_as(alone, first.stdout)
+    assert [result.stdout for result in others] == [""] * (ranks - 1)
 
 
 def test_what_cannot_be_is_said_once():
-    result = run(2, "--tp", "3")
+    result = under_torchrun(2, "--tp", "3")
     assert result.returncode != 0
     assert result.stderr.count("--tp, --ep: expected degrees whose product divides 2 ranks, got 3 * 1") == 1
-    assert "expected several ranks, got one process" in run(0, "--ep", "2").stderr
+    [result] = forked(0, "--ep", "2")
+    assert result.returncode == 2
+    assert "expected several ranks, got one process" in result.stderr
 
 
 # What the interpreter does at its end stands for gloo's threads, which abort there in some runs of a hundred: here always.
@@ -73,22 +107,15 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 def codes_of_ranks(folder, customised: str, *options: str) -> tuple[list[int], list[str]]:
     """The exit codes and the errors of two ranks, started as torchrun starts them."""
     (folder / "sitecustomize.py").write_text(customised)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = os.environ | {
-        "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2",
-    }  # fmt: skip
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", "fastinit", *OPTIONS, *options],
-            env=common | {"RANK": rank, "LOCAL_RANK": rank},
+            env=environment | {"PYTHONPATH": str(folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in ("0", "1")
+        for environment in environments(2)
     ]
     errors = [rank.communicate(timeout=120)[1] for rank in ranks]
     return [rank.returncode for rank in ranks], errors

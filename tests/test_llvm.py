@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import torch
+from forked import Forked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import assert_fills_like_reference, assert_same_bits
@@ -117,7 +118,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_after_a_fork():
-    assert subprocess.run([sys.executable, "-c", IN_A_CHILD], check=False, timeout=60).returncode == 0
+    result = Forked("-c", IN_A_CHILD).wait()
+    assert result.returncode == 0, result.stderr
 
 
 ON_DISK = """
@@ -174,7 +176,7 @@ sys.exit(any(codes) or not all(torch.equal(tensor, expected.to(tensor.dtype)) fo
 
 def test_a_process_begins_in_several_threads_at_once_one_of_which_forks():
     """All of them want a function that is not compiled yet, and LLVM may be at work in one while another forks."""
-    result = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=False, timeout=120)
+    result = Forked("-c", AT_ONCE).wait()
     assert result.returncode == 0, result.stderr
 
 

@@ -18,6 +18,7 @@ from types import FrameType
 
 import pytest
 import torch
+from forked import Forked
 from laws import assert_same_bits
 from strategies import LAWS
 
@@ -286,5 +287,5 @@ sys.exit(any(codes))
 
 
 def test_a_fork_in_the_middle_of_another_threads_fill():
-    done = subprocess.run([sys.executable, "-c", FORK_IN_THE_MIDDLE], capture_output=True, check=False, timeout=120)
+    done = Forked("-c", FORK_IN_THE_MIDDLE).wait()
     assert done.returncode == 0, done.stderr
