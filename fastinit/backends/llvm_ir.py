@@ -1,9 +1,10 @@
 """A small language for compiled functions: Python's operators on values that stand for those of the finished function.
 
+>>> from fastinit.backends.llvm_ops import load, store
 >>> function = Function("double_it", arguments=1)
 >>> (address,) = function.arguments
->>> store(load(address, F32.vector(4)) * 2.0, address)  # of llvm_ops.py
->>> print(function.text())
+>>> store(load(address, F32.vector(4)) * 2.0, address)
+>>> print(function.text())  # doctest: +NORMALIZE_WHITESPACE
 define void @double_it(i64 %a0) {
 begin:
   %v1 = inttoptr i64 %a0 to ptr

@@ -57,6 +57,8 @@ class Lowered:
     def clamp(self, dtype: str) -> Clamp:
         """Which of ``bounds(dtype)`` a value may pass once it is rounded to this dtype; the others need no instruction.
 
+        >>> from fastinit.law.distributions import TruncatedNormal
+        >>> from fastinit.law.lowering import lower
         >>> lower(TruncatedNormal(0.0, 0.02, -0.06, 0.06)).clamp("float32")
         <Clamp: 0>
         """

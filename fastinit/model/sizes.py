@@ -39,7 +39,7 @@ class Told(NamedTuple):
 def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[Wrapped]:
     """The models that may tell of themselves, innermost first. ``paths`` are all that lead to each parameter.
 
-    >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), paths)]
+    >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), paths)]  # doctest: +SKIP
     ['module.net', 'module']
 
     A module wraps its child when that one holds all of its parameters. Under a name that is no part of canonical names

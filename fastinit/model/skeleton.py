@@ -43,6 +43,7 @@ def build(preset: Preset, layers: int | None = None) -> nn.Module:
 def numel(preset: Preset, layers: int) -> int:
     """Elements of a model of so many blocks, which are all alike.
 
+    >>> from fastinit.model.presets import preset
     >>> numel(preset("olmoe-1b-7b"), layers=16)
     6919161856
     """

@@ -104,7 +104,7 @@ def packed_in(model: nn.Module) -> tuple[str, ...]:
 def experts_shard(module: Any, weight: Tensor) -> LocalShard | None:
     """Where the experts of this rank lie in the bank, when a module holds them as a plain tensor of their own.
 
-    >>> experts_shard(experts, experts.w_down)  # 16 experts, of which this is rank 1 of 4
+    >>> experts_shard(experts, experts.w_down)  # rank 1 of 4, of 16 experts  # doctest: +SKIP
     LocalShard(global_shape=(16, 512, 256), global_offset=(4, 0, 0))
 
     The module says so by ``num_experts``, ``num_local_experts`` and ``ep_rank``; None where nothing is sharded, and for
