@@ -6,15 +6,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROBE = Path(__file__).parent / "launch_probe.py"
+import torch
+
+from fastinit.backends.triton_launch import chosen_by
+
+HERE = Path(__file__).parent
+
+
+def printed(probe, tmp_path):
+    """What a probe prints, in a process that compiles."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(HERE.parent / "tools")}
+    command = [sys.executable, str(HERE / probe)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 def test_no_new_seed_offset_size_or_std_recompiles(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(PROBE.parents[1] / "tools")}
-    result = subprocess.run([sys.executable, str(PROBE)], env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout) == {
+    assert printed("launch_probe.py", tmp_path) == {
         "first": 1,
         "seeds": 1,
         "stds": 1,
@@ -27,3 +37,20 @@ def test_no_new_seed_offset_size_or_std_recompiles(tmp_path):
         "lists with shorter tensors": 3,  # two smaller sizes of blocks
         "lists of another dtype": 6,
     }
+
+
+def test_launches_without_the_binder_are_those_of_the_binder(tmp_path):
+    counts = printed("repeat_probe.py", tmp_path)
+    assert counts.pop("launches") > 200
+    assert counts == {
+        "by the binder": 0,
+        "otherwise than by it": 0,
+        "by the binder, in debug mode": 1,
+        "by the binder, of an unknown Triton": 1,
+    }
+
+
+def test_storages_that_32_bits_address_are_told_apart():
+    """As AMD's compiler does, which is not at hand."""
+    small, large = (torch.empty(2**31 + more, dtype=torch.uint8, device="meta") for more in (-1, 0))
+    assert chosen_by(small[:16]) == chosen_by(small) != chosen_by(large) == chosen_by(large[:16])
