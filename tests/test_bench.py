@@ -21,7 +21,22 @@ _spec = importlib.util.spec_from_file_location(
 )
 sys.modules["bench"] = importlib.util.module_from_spec(_spec)
 
-from bench import gate, layouts, memory, micro, model, plots, providers, report, rows, sass, sharded, tables, timing  # noqa: E402
+from bench import (  # noqa: E402
+    gate,
+    layouts,
+    memory,
+    micro,
+    model,
+    plots,
+    providers,
+    report,
+    rows,
+    sass,
+    sharded,
+    small,
+    tables,
+    timing,
+)
 
 CPU = torch.device("cpu")
 
@@ -113,6 +128,15 @@ def test_a_cell_has_a_row_for_the_roof_and_each_provider(layout):
     assert {(row["fill"], row["provider"]) for row in found} == expected
     assert all(set(row) == set(rows.COLUMNS["micro"]) for row in found)
     assert all(int(row["elements"]) == 4096 - (layout == "misaligned") for row in found)
+
+
+def test_small_fills_have_rows_and_pass_the_gate(monkeypatch):
+    found = [small.row_of(*name, taken) for name, taken in small.timed(small.cases(CPU), rounds=1).items()]
+    assert all(set(row) == set(rows.COLUMNS["small"]) for row in found)
+    assert {row["provider"] for row in found} == {providers.OURS, providers.TORCH}
+    monkeypatch.setattr(fastinit, "trunc_normal_", lambda tensor, *_, **__: tensor.fill_(1.0))
+    with pytest.raises(SystemExit, match="differs from the reference"):
+        small.cases(CPU)
 
 
 def test_nothing_is_measured_when_a_fill_is_wrong(results, monkeypatch):
