@@ -6,7 +6,7 @@ import sys
 
 COMMANDS = {
     "all": "every benchmark, then the report",
-    "micro": "one tensor: sizes, dtypes, layouts, extra memory, against torch and the memset",
+    "micro": "one tensor: host time, sizes, dtypes, layouts, extra memory, against torch and the memset",
     "sharded": "one sharded weight by the number of ranks: time, traffic, memory",
     "model": "a model of many tensors: tensors a second, host time",
     "sass": "instructions an element by class, compiled without a GPU",

@@ -1,4 +1,7 @@
-"""One tensor: every fill against torch's own and against ``fill_`` as the roof, over sizes, dtypes and layouts."""
+"""One tensor: every fill against torch's own and against ``fill_`` as the roof, over sizes, dtypes and layouts.
+
+What the host spends on a call is told by one of a few elements (small.py).
+"""
 
 import argparse
 import time
@@ -9,7 +12,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from bench import gate, memory, rows
+from bench import gate, memory, rows, small
 from bench import peers as other_libraries
 from bench.layouts import LAYOUTS
 from bench.providers import DTYPES, FILLS, GRAPH, KEY, MAIN, OURS, ROOF
@@ -34,9 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     rows.check("micro")
+    rows.check("small")
     device, dtypes = arguments.device, {name: DTYPES[name] for name in arguments.dtypes}
     check_all(device, dtypes)
     shared = rows.environment(device)
+    of_host = small.measure(device)
+    small.show(of_host)
+    if not arguments.dry:
+        rows.append("small", [row | shared for row in of_host])
     for found in measure(device, dtypes, arguments.budget, arguments.largest, arguments.peers):
         for row in found:
             print(

@@ -32,6 +32,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "fill", "provider", "dtype", "layout", "elements", "bytes", "ns_per_element", "p20", "p80", "gb_per_s",
         "fraction_of_memset", "extra_bytes", "repeats",
     ),
+    "small": ("case", "provider", "elements", "us", "p20", "p80", "calls"),
     "sharded": (
         "provider", "dtype", "global_shape", "ranks", "seconds", "p20", "p80", "bytes_moved", "collectives",
         "extra_bytes_per_rank", "shard_bytes", "repeats",

@@ -23,7 +23,8 @@ def draw_key(generator: torch.Generator) -> Key:
     A CPU generator gives two random 64-bit numbers. A CUDA generator is itself a seed and an offset: both are read on the
     host, and the offset is hashed, so that the values share no bits with those of torch's own ops under the same seed.
     """
-    if generator.device.type == "cuda":
+    device = generator.device
+    if device.type == "cuda":
         if torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "generator: expected an explicit key under CUDA graph capture, where no generator is read"
@@ -31,7 +32,7 @@ def draw_key(generator: torch.Generator) -> Key:
         offset = generator.get_offset()
         generator.set_offset(offset + _CUDA_STEP)
         return Key(generator.initial_seed() % _WORD, stream_of(b"generator offset %d" % offset))
-    if generator.device.type != "cpu":
-        raise ValueError(f"generator: expected one of the CPU or of CUDA, got one of {generator.device}")
+    if device.type != "cpu":
+        raise ValueError(f"generator: expected one of the CPU or of CUDA, got one of {device}")
     stream, seed = torch.empty(2, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator).tolist()
     return Key(seed % _WORD, stream % _WORD)

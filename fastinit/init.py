@@ -1,6 +1,9 @@
 """trunc_normal_, normal_, uniform_: torch.nn.init's calls, filled from (seed, parameter name, global index) alone."""
 
 import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +16,8 @@ from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake, is_traced
 from fastinit.stream import Key
+
+_Law = TypeVar("_Law", TruncatedNormal, Normal, Uniform)
 
 
 def trunc_normal_(
@@ -56,7 +61,7 @@ def trunc_normal_(
     The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function within 3 std and to
     3e-6 beyond (README, "The law"); one fp32 value, rounded once to the dtype.
     """
-    law = TruncatedNormal(mean, std, a, b)
+    law = _law(TruncatedNormal, mean, std, a, b)
     if law.mean < law.a - 2 * law.std or law.mean > law.b + 2 * law.std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in fastinit.trunc_normal_. The values follow the law all the same; "
@@ -82,7 +87,7 @@ def normal_(
     The arguments, the result and the errors are those of :func:`trunc_normal_`. All 2**32 quantiles lie within 6.35 std of the
     mean; an fp16 value past fp16's range is infinite, as in torch.
     """
-    return fill_(tensor, Normal(mean, std), generator=generator, key=key, shard=shard)
+    return fill_(tensor, _law(Normal, mean, std), generator=generator, key=key, shard=shard)
 
 
 def uniform_(
@@ -103,7 +108,7 @@ def uniform_(
     ``a``. An interval narrower than 2**-94 is even to 2**-24 of its width; one narrower than 2**-126, where fp32's normal
     numbers end, is a ``ValueError``. The other arguments, the result and the errors are those of :func:`trunc_normal_`.
     """
-    return fill_(tensor, Uniform(a, b), generator=generator, key=key, shard=shard)
+    return fill_(tensor, _law(Uniform, a, b), generator=generator, key=key, shard=shard)
 
 
 def fill_(
@@ -121,9 +126,13 @@ def fill_(
         raise TypeError(f"key: expected a fastinit.Key, got {key!r}")
     if generator is not None and not isinstance(generator, Generator):
         raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
+    plan = op.plan(tensor, law, shard)
+    if plan is not None:
+        plan(tensor, draw_key(generator or default_generator(tensor.device)) if key is None else key)
+        return tensor
     described = describe(tensor, shard)
     if not torch.compiler.is_compiling():  # the operator checks it too, but a rank without elements does not call it
-        lower(law).bounds(str(tensor.dtype).removeprefix("torch."))
+        _check_bounds(law, tensor.dtype)
     if tensor.is_meta:
         return tensor
     if key is None:
@@ -135,3 +144,20 @@ def fill_(
     if described.sharded:
         torch.autograd.graph.increment_version(tensor)  # the operator has seen the local tensor alone
     return tensor
+
+
+def _law(kind: type[_Law], *numbers: float) -> _Law:
+    """A law, made and checked once for the same floats. Numbers of other types may change, or be equal to what they are not."""
+    if torch.compiler.is_compiling() or {*map(type, numbers)} != {float}:
+        return kind(*numbers)
+    known: _Law = _known_law(kind, *numbers)
+    return known
+
+
+_known_law: Callable[..., Any] = lru_cache(maxsize=4096)(lambda kind, *numbers: kind(*numbers))
+
+
+@lru_cache(maxsize=4096)
+def _check_bounds(law: Distribution, dtype: torch.dtype) -> None:
+    """Raise ``ValueError`` where the dtype has no value of the law."""
+    lower(law).bounds(str(dtype).removeprefix("torch."))

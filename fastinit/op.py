@@ -1,5 +1,5 @@
-"""``torch.ops.fastinit.fill_``: one fill of one plain tensor as an operator, so that torch.compile traces it,
-autograd sees the tensor change, and fake tensors stay as they are. The import of this module registers it."""
+"""One fill of one plain tensor: by its plan, or as ``torch.ops.fastinit.fill_``, an operator, so that torch.compile traces it,
+modes and profilers see it, and fake tensors stay as they are. The import of this module registers it."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fastinit.backends import backend_for
+from fastinit.direct import Plan, plan_of
 from fastinit.fill import Fill
 from fastinit.law.distributions import DISTRIBUTIONS, Distribution
 from fastinit.shard.geometry import LocalShard
@@ -57,12 +58,21 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
+def plan(tensor: Tensor, law: Distribution, shard: LocalShard | None) -> Plan | None:
+    """The plan of a fill by the backend of the tensor's device; None where only the operator will do."""
+    return plan_of(tensor, law, shard, backend_for)
+
+
 def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None:
     """Fill one plain tensor, by the backend of its device.
 
     Autograd records nothing, and sees the tensor change, as a detached tensor shares its version. It is not switched off: an
     interrupt in the switch would leave it off for good.
     """
+    planned = plan(tensor, law, shard)
+    if planned is not None:
+        planned(tensor, key)
+        return
     torch.ops.fastinit.fill_.default(
         tensor.detach(),
         type(law).__name__,

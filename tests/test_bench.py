@@ -34,6 +34,7 @@ from bench import (  # noqa: E402
     rows,
     sass,
     sharded,
+    small,
     tables,
     timing,
 )
@@ -133,6 +134,7 @@ def test_a_cell_has_a_row_for_the_roof_and_each_provider(layout):
 
 def test_threads_and_peers_have_tables_of_their_own(results, monkeypatch):
     peer = {"normal_": {"a peer": lambda tensor: tensor.fill_(0.0)}}
+    monkeypatch.setattr(small, "measure", lambda device: [])
     monkeypatch.setattr(micro.other_libraries, "of", lambda dtype: peer)
     monkeypatch.setitem(micro.LAYOUT_BYTES, "cpu", 2**12)
     monkeypatch.setattr(torch, "get_num_threads", lambda: counts[-1])
@@ -145,6 +147,15 @@ def test_threads_and_peers_have_tables_of_their_own(results, monkeypatch):
     assert "| a peer |" in cpu_tables.peers()
     assert "a peer" not in tables.fills("cpu") + tables.layouts("cpu")
     assert report.results().count("a peer") == 1
+
+
+def test_small_fills_have_rows_and_pass_the_gate(monkeypatch):
+    found = [small.row_of(*name, taken) for name, taken in small.timed(small.cases(CPU), rounds=1).items()]
+    assert all(set(row) == set(rows.COLUMNS["small"]) for row in found)
+    assert {row["provider"] for row in found} == {providers.OURS, providers.TORCH}
+    monkeypatch.setattr(fastinit, "trunc_normal_", lambda tensor, *_, **__: tensor.fill_(1.0))
+    with pytest.raises(SystemExit, match="differs from the reference"):
+        small.cases(CPU)
 
 
 def test_nothing_is_measured_when_a_fill_is_wrong(results, monkeypatch):

@@ -9,7 +9,9 @@ import torch
 
 import fastinit
 
-MODULES = [name for _, name, _ in pkgutil.walk_packages(fastinit.__path__, "fastinit.") if not name.endswith("__main__")]
+MODULES = [
+    name for _, name, _ in pkgutil.walk_packages(fastinit.__path__, "fastinit.") if not name.endswith("__main__")
+]
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
+from math import prod
+from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +20,12 @@ from fastinit.law.distributions import Distribution
 from fastinit.law.lowered import Regime
 from fastinit.law.lowering import lower
 from fastinit.shard.axes import Axis, merge_axes
-from fastinit.shard.geometry import Shape, row_major_strides
+from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
+from fastinit.stream import Key
 
 ELEMENTS_A_THREAD = 2**15  # below twice this, handing work over costs more than it saves
 PIECE = 2**20  # elements that a thread fills at a time, of many: about 1 ms
+_ROW = Struct("=10q3Q")  # a ROW
 
 Place = tuple[int, int]  # a row of a table, and a tile of its box
 
@@ -44,14 +48,36 @@ class Job(NamedTuple):
 
 def fill_(tensor: Tensor, fill: Fill) -> None:
     """Fill a tensor of any strides."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    boxes = _boxes(tuple(tensor.shape), tensor.stride(), dtype, fill.shard.global_shape)
-    table = boxes.rows.copy()
-    table["address"] += tensor.data_ptr()
-    table["first_index"] += np.uint64(fill.shard.first_index)
-    table["seed"], table["stream"] = fill.key.seed, fill.key.stream
-    job = _job(0, len(table), fill.distribution, dtype, boxes.lanes_are_rows)
-    _run(table, [job], tensor.numel(), (tensor,))
+    bound(tuple(tensor.shape), tensor.stride(), tensor.dtype, fill.shard, fill.distribution)(tensor, fill.key)
+
+
+def bound(
+    shape: Shape, strides: Shape, dtype: torch.dtype, shard: LocalShard, law: Distribution
+) -> Callable[[Tensor, Key], None]:
+    """A fill of any tensor of this shape, these strides and this dtype, with any key."""
+    name, total = str(dtype).removeprefix("torch."), prod(shape)
+    boxes = _boxes(shape, strides, name, shard.global_shape)
+    rows = boxes.rows.copy()
+    rows["first_index"] += np.uint64(shard.first_index)
+    job = _job(0, len(rows), law, name, boxes.lanes_are_rows)
+
+    def fill(tensor: Tensor, key: Key) -> None:
+        table = rows.copy()
+        table["address"] += tensor.data_ptr()
+        table["seed"], table["stream"] = key.seed, key.stream
+        _run(table, [job], total, (tensor,))
+
+    if len(rows) != 1 or total >= 2 * ELEMENTS_A_THREAD:
+        return fill
+    write, numbers = job.function.fill, job.law
+    _, *sizes_and_steps, first_index, _, _ = _ROW.unpack(rows.tobytes())
+
+    def fill_small(tensor: Tensor, key: Key) -> None:
+        # A table of its own for each call, so that threads share nothing.
+        table = _ROW.pack(tensor.data_ptr(), *sizes_and_steps, first_index, key.seed, key.stream)
+        write(table, numbers, 0, 0, 1, 0)
+
+    return fill_small
 
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:

@@ -45,7 +45,7 @@ class Target(NamedTuple):
 class Compiled(NamedTuple):
     """A function ``fill(table, law, begin row, begin tile, end row, end tile)``, and the rows and columns of its tiles."""
 
-    fill: Callable[[int, bytes, int, int, int, int], None]
+    fill: Callable[[int | bytes, bytes, int, int, int, int], None]
     tile: tuple[int, int]
 
 

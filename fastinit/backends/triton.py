@@ -1,8 +1,7 @@
 """Triton backend: the launches. A tensor's dimensions are merged into loops, which one of two kernels runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -13,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastinit.backends.triton_launch import Launch, Repeated
 from fastinit.backends.triton_table import TableLaunch, is_light, launches_of, numbers_of, vector_of
 from fastinit.fill import Fill, Fills
 from fastinit.kernels.expert import fill_box
@@ -24,7 +24,7 @@ from fastinit.law.lowering import lower
 from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO
 from fastinit.law.reach import floor
 from fastinit.shard.axes import Axis, merge_axes
-from fastinit.shard.geometry import LocalShard, row_major_strides
+from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
 from fastinit.stream import Key
 
 INTERPRETED = not isinstance(fill_rows, triton.JITFunction)
@@ -46,26 +46,24 @@ _LOGS = {
 _NO_AXIS = Axis(1, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """One launch, but for the pointer and the key."""
-
-    kernel: Any
-    programs: int
-    storage_offset: int  # elements, of the first one
-    place: tuple[int, ...]  # the kernel's arguments between the pointer and the key
-    law: tuple[Any, ...]  # those from the key on
-    options: dict[str, Any]  # what is fixed when the kernel is compiled
-
-
 def fill_(tensor: Tensor, fill: Fill) -> None:
     """Fill a tensor of any strides: one launch, but for boxes of more than three loops."""
-    first_offset = tensor.storage_offset()
-    with _on_device_of(tensor):
-        for launch in plan(tuple(tensor.shape), tensor.stride(), tensor.dtype, fill.shard, fill.distribution):
-            place = launch.storage_offset
-            view = tensor.as_strided((1,), (1,), first_offset + place) if place else tensor
-            launch.kernel[(launch.programs,)](view, *launch.place, *_words(fill.key), *launch.law, **launch.options)
+    bound(tuple(tensor.shape), tensor.stride(), tensor.dtype, fill.shard, fill.distribution)(tensor, fill.key)
+
+
+def bound(
+    shape: Shape, strides: Shape, dtype: torch.dtype, shard: LocalShard, law: Distribution
+) -> Callable[[Tensor, Key], None]:
+    """A fill of any tensor of this shape, these strides and this dtype on one device, with any key."""
+    launches = [Repeated(launch) for launch in plan(shape, strides, dtype, shard, law)]
+
+    def fill(tensor: Tensor, key: Key) -> None:
+        words = _words(key)
+        with _on_device_of(tensor):
+            for launch in launches:
+                launch(tensor, words)
+
+    return fill
 
 
 def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:

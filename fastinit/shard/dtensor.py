@@ -82,7 +82,7 @@ def _boxes(dtensor: Tensor) -> tuple[Box, ...]:
     if coordinate is None or local.is_meta:
         return ()
     shape = tuple(map(index, local.shape))  # index() turns a symbolic size of torch.compile into an int
-    if overlaps(shape, local.stride()):
+    if not local.is_contiguous() and overlaps(shape, local.stride()):
         raise ValueError(
             f"tensor: expected one memory location an element, got a DTensor whose local tensor has shape {shape} and "
             f"strides {local.stride()}; fill the tensor before it is expanded"
