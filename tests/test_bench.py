@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import fastinit
-from fastinit import Key
+from fastinit import Key, LocalShard
+from fastinit.fill import Fill
 
 ROOT = Path(__file__).parents[1]
 # By its path: with the repository root on the import path, kernels/ would be there as a top-level package.
@@ -147,6 +148,13 @@ def test_threads_and_peers_have_tables_of_their_own(results, monkeypatch):
     assert "| a peer |" in cpu_tables.peers()
     assert "a peer" not in tables.fills("cpu") + tables.layouts("cpu")
     assert report.results().count("a peer") == 1
+
+
+def test_the_reference_works_in_chunks():
+    """What it takes above the tensor, 64 MiB at most, does not grow with its size; in one chunk this one would take 89."""
+    tensor = torch.empty(2**20)
+    whole = Fill(providers.FILLS[providers.MAIN].law, providers.KEY, LocalShard.whole((2**20,)))
+    assert memory.extra_bytes(lambda: fastinit.reference.fill_(tensor, whole), CPU) < 2**24
 
 
 def test_small_fills_have_rows_and_pass_the_gate(monkeypatch):
