@@ -1,4 +1,4 @@
-"""Every kernel compiled for GPUs, without one: no spill, wide stores, and the budget of instructions an element.
+"""Every kernel compiled for GPUs, without one: exact arithmetic, no spill, wide stores, and the budget of instructions.
 
 The compiler runs in processes of its own, as this one's kernels belong to the interpreter. Counts are exact: a slower
 kernel fails here, on any machine.
@@ -6,6 +6,7 @@ kernel fails here, on any machine.
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,61 @@ BUDGET = {
 TABLE_BUDGET = 34.0
 
 
+# On CDNA: every instruction that computes in floats and rounds once, to nearest, or not at all.
+CDNA_EXACT = re.compile(
+    "v_(?:add|mul|fma|fmac|fmaak|fmamk|pk_fma|max|min|cmp_o)_f32(?:_e32|_e64)?"
+    "|v_cvt_(?:f32_[iu]32|f16_f32|f64_f32)_e32|v_pack_b32_f16"
+)
+# A quotient of integers begins with an approximate reciprocal, and is corrected in integers.
+CDNA_DIVISION = re.compile("v_(?:rcp|rcp_iflag|trunc)_f32_e32|v_cvt_u32_f32_e32")
+DIVIDING = ("rows", "box", "transposed", "table")
+
+
+def check_ptx(opcodes: dict[str, int]) -> None:
+    """Floats are rounded to nearest, and the assembler contracts nothing; subnormals are kept, values not saturated."""
+    for opcode in opcodes:
+        name, *qualifiers = opcode.split(".")
+        assert not {"ftz", "approx", "full", "sat", "rz", "rm", "rp"} & set(qualifiers), opcode
+        floats = [qualifier for qualifier in qualifiers if re.fullmatch("b?f(16|32|64)(x2)?", qualifier)]
+        if floats and name not in ("max", "min", "neg", "selp", "mov") and opcode != "cvt.f64.f32":  # which are exact
+            assert name in ("add", "mul", "fma", "cvt"), opcode
+            assert qualifiers[0] == "rn", opcode
+
+
+def check_sass(layout: str, opcodes: dict[str, int], ptx_opcodes: dict[str, int]) -> None:
+    """The assembler keeps every sum and product as it is in PTX.
+
+    In boxes, where registers are scarce, it computes a number again rather than keep it: r * scale + offset with its
+    conversion, origin - x * x, or -2 * gain. Those are more instructions, of the same operands; a contraction would leave
+    fewer sums and products.
+    """
+    more = [
+        opcodes.get(sass, 0) - ptx_opcodes.get(ptx, 0)
+        for sass, ptx in (("FADD", "add.rn.f32"), ("FFMA", "fma.rn.f32"), ("FMUL", "mul.rn.f32"))
+    ]
+    assert more[0] == 0
+    assert all(0 <= number <= (2 if layout in ("box", "transposed") else 0) for number in more[1:]), more
+    # No rounding mode, no flush and no approximation, but in what divides integers.
+    divisions = {"I2F.RP", "I2F.U32.RP", "I2F.U64.RP", "MUFU.RCP", "F2I.FTZ.U32.TRUNC.NTZ", "F2I.U64.TRUNC"}
+    for opcode in opcodes:
+        name, *qualifiers = opcode.split(".")
+        if name in ("FADD", "FFMA", "FMUL"):
+            assert qualifiers == [], opcode
+        approximate = name == "MUFU" or {"FTZ", "SAT", "RZ", "RM", "RP"} & set(qualifiers)
+        assert not approximate or (opcode in divisions and layout in DIVIDING), opcode
+
+
+def check_cdna(layout: str, opcodes: dict[str, int], float_modes: dict[str, str]) -> None:
+    """Only instructions that round once, to nearest, in modes that do so and keep subnormals."""
+    rounding = dict(float_round_mode_32="0", float_round_mode_16_64="0")
+    assert float_modes == rounding | dict(float_denorm_mode_32="3", float_denorm_mode_16_64="3", ieee_mode="1")
+    assert not any(re.match("s_setreg|s_round_mode|s_denorm_mode", opcode) for opcode in opcodes)
+    floats = [opcode for opcode in opcodes if re.search("_b?f(16|32|64)", opcode)]
+    allowed = f"{CDNA_EXACT.pattern}|{CDNA_DIVISION.pattern}" if layout in DIVIDING else CDNA_EXACT.pattern
+    assert [opcode for opcode in floats if not re.fullmatch(allowed, opcode)] == []
+    assert not any(re.search(" (clamp|mul:|div:)", opcode) for opcode in opcodes)
+
+
 def counts(arch: str) -> list[dict]:
     """Flat fills of every law, every layout and dtype at 3 sigma, and tables of three regimes."""
     cases = ["*/fp32/flat", "*/bf16/flat", "3sigma/fp32/*", "3sigma/bf16/*", "3sigma/fp16/flat", "3sigma/fp64/flat"]
@@ -48,6 +104,11 @@ def test_kernels_of(arch):
     rows = counts(arch)
     assert len({(row["law"], row["dtype"], row["layout"]) for row in rows}) == len(rows) == 32
     for row in rows:
+        if arch.startswith("sm_"):
+            check_ptx(row["ptx_opcodes"])
+            check_sass(row["layout"], row["opcodes"], row["ptx_opcodes"])
+        else:
+            check_cdna(row["layout"], row["opcodes"], row["float_modes"])
         assert row["spills"] == 0, row
         if row["layout"] in ("flat", "rows", "table"):
             assert row["widest_store"] == 128, row

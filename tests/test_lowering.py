@@ -14,7 +14,7 @@ from strategies import DTYPES, LAWS
 
 from fastinit import reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.law.lowered import Clamp, Regime
+from fastinit.law.lowered import Clamp, Regime, nearest
 from fastinit.law.lowering import lower
 
 # The words at both ends of the law and around its middle, where levels begin, end and change sign; and some between.
@@ -155,3 +155,18 @@ def test_narrow_uniforms_are_even(start, width):
     values = reference.values_of(words, lower(law)).double()
     rounding = max(abs(law.a), abs(law.b)) * 2.0**-22  # two, at the end that is farther from 0
     assert float(((values - law.a) - levels * width).abs().max()) <= rounding
+
+
+@given(
+    std=st.sampled_from((2.0**-24, 3e-5, 0.02, 1.0, 2.0**60)),
+    below=st.sampled_from((-3.01, -3.0, -2.0101, -2.01, -2.0)) | st.floats(-3.01, -0.9),
+    above=st.none() | st.floats(0.9, 3.01),
+)
+@example(std=1.0, below=-3.01, above=None)
+def test_central_has_no_subnormal(std, below, above):
+    """Not even y, whose exponents are the smallest: the margin is the one that lowering.py states."""
+    lowered = lower(TruncatedNormal(0.0, std, below * std, (-below if above is None else above) * std))
+    if lowered.regime is Regime.CENTRAL:
+        ends = [nearest(word * lowered.scale + lowered.offset) for word in (-(2.0**31), 2.0**31)]
+        assert all(nearest(lowered.origin - x * x) > 1.335 * 2.0**-126 for x in ends)
+        assert all(abs(number) >= 2.0**-126 for number in (*lowered.coefficients, lowered.scale))

@@ -68,6 +68,9 @@ class Count:
     elements: int  # a thread, of a full block
     instructions: int = 0
     classes: Counter[str] = field(default_factory=Counter)
+    opcodes: Counter[str] = field(default_factory=Counter)  # of the whole text, with what they are qualified by
+    ptx_opcodes: Counter[str] = field(default_factory=Counter)  # of the PTX that the text was made from
+    float_modes: dict[str, str] = field(default_factory=dict)  # CDNA's, which no instruction says
     shared_bytes: int = 0
     spills: int = 0
     widest_store: int = 0  # bits
@@ -162,14 +165,20 @@ def count(cases: Sequence[Case], arch: str) -> list[Count]:
         codes = [kernel.asm["amdgcn"] for kernel in kernels]
     else:
         codes = _sass([kernel.asm["cubin"] for kernel in kernels], arch)
-    for result, code, turns in zip(results, codes, turns_of, strict=True):
+    for result, kernel, code, turns in zip(results, kernels, codes, turns_of, strict=True):
         result.code = code
         if arch.startswith("gfx"):
             names = [line.split()[0] for line in code.splitlines() if re.match(r"^\t[vsdgb]\w+_", line)]
+            listed = re.findall(r"^\t([vsdgb]\w+_\S+)(.*)", code, re.M)
+            result.opcodes = Counter(name + "".join(re.findall(r" (?:clamp|mul:|div:)", rest)) for name, rest in listed)
+            result.float_modes = dict(re.findall(r"\.amdhsa_(float_\w+|ieee_mode) (\d+)", code))
             result.spills = int(re.search(r"\.vgpr_spill_count:\s*(\d+)", code).group(1))
             result.widest_store = max((32 * _dwords(name) for name in names if "_store_" in name), default=0)
         else:
             names = [instruction.split()[0] for instruction in _full_block_path(code, turns)]
+            result.opcodes = Counter(re.findall(r"\*/\s+(?:@!?U?P\w+ )?([A-Z][\w.]+)", code))
+            in_ptx = re.findall(r"^\s*(?:@!?%p\d+\s+)?([a-z][\w.:]*)[\s;]", kernel.asm["ptx"], re.M)
+            result.ptx_opcodes = Counter(in_ptx)
             result.spills = sum(name.startswith(("LDL", "STL")) for name in names)
             result.widest_store = max((_width(name) for name in names if name.startswith("STG")), default=0)
         result.instructions = len(names)

@@ -125,7 +125,8 @@ def _central(
         if reach <= Decimal("2.01")
         else (quantile_table.CENTRAL_3_OCTAVES, quantile_table.CENTRAL_3_QUANTILE)
     )
-    # y runs from the lowest normal exponents up to the origin, `octaves` above.
+    # y runs from the lowest normal exponents up to the origin, `octaves` above. At 3.01 sigma it is 1.335 * 2**-126, the least
+    # of all: a third above the subnormal numbers, which a GPU may be set to flush.
     unit = Decimal(2) ** ((octaves - 127) // 2)
     first, last = (2 * below - 1) * unit, (1 - 2 * above) * unit  # x at the two ends
     width = (last - first) * Decimal(2) ** -32

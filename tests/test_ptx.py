@@ -1,0 +1,107 @@
+"""The compiled kernels: their PTX, executed on the CPU for every thread, fills as the reference does, bit for bit."""
+
+import re
+
+import pytest
+import torch
+from laws import assert_same_bits
+from ptx.text import PtxError
+from ptx_cases import ARCHES, EXTREMES, Case, cases, group_of, to_edit
+from ptx_runs import Recorded, executed, expected, recorded
+
+from fastinit import reference
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_fills_are_the_reference(arch):
+    chosen = cases(arch)
+    for case, record in zip(chosen, recorded(arch, chosen), strict=True):
+        for got, wanted in zip(executed(case, record), expected(case), strict=True):
+            assert_same_bits(got, wanted)
+
+
+# What is done to the text of a kernel: a pattern, which match of it, what it becomes, and what shows that it is wrong: an
+# error, or (None) other bits.
+EDITS = {
+    # arithmetic
+    "a sum of a product is rounded twice": (
+        "odd box", r"fma\.rn\.f32 (\s*\S+), (\S+), (\S+), (\S+);", 20, r"mul.rn.f32 \1, \2, \3; add.rn.f32 \1, \1, \4;", None,
+    ),
+    "another rounding": ("odd box", r"fma\.rn\.f32", 0, "fma.rz.f32", "not known"),
+    "a rounding that the assembler may leave out": ("odd rows", r"add\.rn\.f32", 0, "add.f32", "not known"),
+    "subnormal numbers are flushed": ("rows", r"fma\.rn\.f32", 0, "fma.rn.ftz.f32", "not known"),
+    "the last bit of a coefficient": ("odd box", r"(0f[0-9A-F]{7})\w", 12, r"\g<1>0", None),
+    "a round key": ("rows", r"-1150833019", 0, "-1150833018", None),
+    "half a word of a product": ("box", r"shr\.u64(.*), 32;", 0, r"shr.u64\1, 31;", None),
+    "the low half for the high one": ("rows", r"mov\.b64(\s+)\{_, (\S+)\}", 0, r"mov.b64\1{\2, _}", None),
+    "a sign lost": ("rows", r"cvt\.rn\.f32\.s32", 0, "cvt.rn.f32.u32", None),
+    "a comparison without the sign": ("odd rows", r"setp\.lt\.s64", 0, "setp.lt.u64", None),
+    "another word of the key": ("odd rows", r"fill_rows_param_8\]", 0, "fill_rows_param_7]", None),
+    "no floor": ("rows", r"max\.f32(\s+\S+), (\S+), \S+;", None, r"mov.b32\1, \2;", None),
+    "no upper bound": ("odd box", r"min\.f32(\s+\S+), (\S+), \S+;", None, r"mov.b32\1, \2;", None),
+    # order
+    "two elements of a vector": ("box", r"\{ (%r\d+), (%r\d+), (%r\d+)", 0, r"{ \2, \1, \3", None),
+    "two elements of a pair": ("rows", r"(cvt\.rn\.bf16x2\.f32\s+\S+) (\S+), (\S+);", 0, r"\1 \3, \2;", None),
+    # memory
+    "a store besides its alignment": ("box", r"(st\.global\.v4\.b32 \[ %rd\d+) \+ 0", 0, r"\1 + 4", "multiple"),
+    "a store into the next vector": ("box", r"(st\.global\.v4\.b32 \[ %rd\d+) \+ 0", 0, r"\1 + 16", "twice|between|outside"),
+    "a store without its mask": ("odd box", r"@%p\d+ (st\.global)", 0, r"\1", "twice|between|outside"),
+    "a mask that holds one element more": ("odd box", r"(setp\.gt\.s64.*), -1;", 0, r"\1, -2;", "twice|between|outside"),
+    "a mask that holds one element less": ("odd box", r"(setp\.gt\.s64.*), -1;", 0, r"\1, 0;", "never written"),
+    "a store that is left out": ("box", r"@%p\d+ st\.global[^;]*;", 0, "", "never written"),
+    "a store of a single element twice": ("odd rows", r"(@%p\d+ st\.global[^;]*;)", 0, r"\1 \1", "twice"),
+    "another column of a table": ("list", r"(add\.s64\s+%rd\d+, %rd\d+), 16;", 0, r"\1, 24;", None),
+    "a table read past its end": ("list", r"(mad\.wide\.u32.*), 4,", 0, r"\1, 64,", "outside"),
+    # threads
+    "no barrier before a load": ("rows", r"bar\.sync\s+0;", 1, "", "without a barrier"),
+    "no barrier before a store": ("rows", r"bar\.sync\s+0;", 2, "", "without a barrier"),
+    "a barrier that half of the threads pass over": (
+        "rows", r"bar\.sync\s+0;", 0, "setp.lt.u32 %p1, %r1, 64; @%p1 bar.sync 0;", "not all threads",
+    ),
+    "a register that nothing is written to": ("rows", r"cvt\.rn\.f32\.s32[^;]*;", 0, "", "not written"),
+}  # fmt: skip
+
+
+def test_every_edit_shows():
+    chosen = to_edit()
+    records = dict(zip(chosen, recorded("sm_90", list(chosen.values())), strict=True))
+    wanted = {name: expected(case) for name, case in chosen.items()}
+    found = {edit: shown(chosen[of], edited(records[of], *how), wanted[of]) for edit, (of, *how, _) in EDITS.items()}
+    unseen = {
+        edit: found[edit]
+        for edit, (*_, sign) in EDITS.items()
+        if not (found[edit] == "other bits" if sign is None else re.search(sign, found[edit]))
+    }
+    assert unseen == {}
+
+
+def edited(record: Recorded, pattern: str, which: int | None, replacement: str) -> Recorded:
+    """The same launches, of a kernel in which one match of a pattern is replaced, or (None) each."""
+    addresses, launches = record
+    text = launches[0].text
+    if which is None:
+        changed = re.sub(pattern, replacement, text)
+    else:
+        match = list(re.finditer(pattern, text))[which]
+        changed = text[: match.start()] + match.expand(replacement) + text[match.end() :]
+    assert changed != text
+    return addresses, [launch._replace(text=changed if launch.text == text else launch.text) for launch in launches]
+
+
+def shown(case: Case, record: Recorded, wanted: list[torch.Tensor]) -> str:
+    try:
+        got = executed(case, record)
+    except PtxError as error:
+        return str(error)
+    same = all(g.nan_to_num(7.0).equal(w.nan_to_num(7.0)) for g, w in zip(got, wanted, strict=True))
+    return "the same bits" if same else "other bits"
+
+
+def test_a_group_of_any_words_is_found():
+    for words in EXTREMES:
+        key, index = group_of(words)
+        counter = [index // 4 & 0xFFFFFFFF, index // 4 >> 32, key.stream & 0xFFFFFFFF, key.stream >> 32]
+        got = reference.philox4x32(torch.tensor(counter), torch.tensor([key.seed & 0xFFFFFFFF, key.seed >> 32]))
+        assert tuple(got.tolist()) == words
+        assert index >= 2**63
+    assert {0, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFF} == {word for words in EXTREMES for word in words}
