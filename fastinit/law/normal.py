@@ -33,6 +33,7 @@ def _mass_from_zero_over_density(x: Decimal) -> Decimal:
     return total
 
 
+@lru_cache(maxsize=4096)  # Newton's method asks for each point twice, and for where it starts from at every step
 def mills_ratio(x: Decimal) -> Decimal:
     """P(Z > x) / density(x) for x >= 0: the series below 6, then the continued fraction (Abramowitz-Stegun 26.2.14)."""
     if x < _SERIES_END:
