@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import INDEX
+from forked import Forked
 
 from fastinit import __main__ as cli
 from fastinit.cli import doctor, init
@@ -254,8 +255,8 @@ def test_what_needs_no_torch_imports_none(tmp_path, option, code):
 
 def closed(close, tmp_path):
     """What verify of no checkpoint ends with in a process without that stream."""
-    code = f"import os, sys\n{close}\nfrom fastinit import __main__ as cli\nos._exit(cli.main(['verify', 'none']))"
-    return subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    code = f"import os, sys\n{close}\nfrom fastinit import __main__ as cli\n"
+    return Forked("-c", code + f"os.chdir({str(tmp_path)!r})\nos._exit(cli.main(['verify', 'none']))").wait()
 
 
 @pytest.mark.parametrize("close", ["sys.{} = None", "sys.{}.close()"])
@@ -289,6 +290,8 @@ def test_there_is_nothing_to_drop_without_a_stream(monkeypatch, error):
 
 
 def test_a_path_that_the_terminal_cannot_show(tmp_path):
-    done = run(*INIT, "--out", "é", stdout=subprocess.PIPE, cwd=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    code = "import os, sys\nsys.stdout.reconfigure(encoding='ascii', errors='strict')\n"  # as PYTHONIOENCODING does
+    code += f"os.chdir({str(tmp_path)!r})\nsys.argv[1:] = {[*INIT, '--out', 'é']}\n"
+    done = Forked("-c", code + "from fastinit.__main__ import command\ncommand()").wait()
     assert (done.returncode, done.stderr) == (0, "")
     assert "'\\xe9': 39 tensors" in done.stdout
