@@ -2,7 +2,6 @@
 
 import io
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -203,12 +202,15 @@ def test_signals_are_left_alone_elsewhere(monkeypatch, capsys):
         assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "$HOME;ls", "-x", "é", "plain"])
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME;ls", "-x", "é", "plain", "a\nb'c", "\x1b[2J", "\udcff"])
 def test_the_command_that_proves_it_can_be_pasted(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     assert cli.main([*INIT, f"--out={name}"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    program, *arguments = shlex.split(line.removeprefix("prove it at any time: "))
+    assert line.isprintable()
+    words = line.removeprefix("prove it at any time: ")
+    read = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True).stdout
+    program, *arguments = map(os.fsdecode, read.split(b"\0")[:-1])
     assert program == "fastinit"
     assert cli.main(arguments) == 0
 
