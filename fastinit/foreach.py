@@ -14,7 +14,7 @@ from fastinit.law.distributions import DISTRIBUTIONS, Distribution
 from fastinit.listed import described
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import leaves_it_to_operators
+from fastinit.shard.storage import any_wrapped, leaves_it_to_operators
 from fastinit.stream import Key
 
 
@@ -51,14 +51,14 @@ def foreach_fill_(
     On a GPU there is one launch for each dtype, regime of the law (lowering.py) and size of block, from one table that is
     copied without a sync. Tensors whose last dimension is not dense, and those that take longer to fill than to launch,
     get a launch of their own. So does every tensor under CUDA graph capture, where the table could not be kept for a
-    replay. Under torch.compile each tensor is filled by an operator of its own.
+    replay. Under torch.compile each tensor is filled by an operator of its own, and so is each of a transform of torch.func.
     """
     tensors = _listed("tensors", tensors)
     laws = [laws] * len(tensors) if isinstance(laws, Distribution) else _listed("laws", laws)
     keys = _listed("keys", keys)
     shards = [None] * len(tensors) if shards is None else _listed("shards", shards)
     _check_lists(tensors, laws, keys, shards)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or any_wrapped(tensors):
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return tensors

@@ -10,6 +10,7 @@ from fastinit.backends import backend_for
 from fastinit.direct import Plan, plan_of
 from fastinit.fill import Fill
 from fastinit.law.distributions import DISTRIBUTIONS, Distribution
+from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
@@ -33,13 +34,17 @@ def _fill(
     global_shape: Sequence[int],
     global_offset: Sequence[int],
 ) -> None:
-    if tensor.numel() == 0:
-        return
+    if law not in _LAWS:
+        raise ValueError(f"law: expected one of {', '.join(_LAWS)}, got {law!r}")
     fill = Fill(
         _LAWS[law](*parameters),
         Key(seed % 2**64, stream % 2**64),
         LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset)),
     )
+    # A compiled graph calls it with whatever tensor it is given, and the backends write by address.
+    describe(tensor, fill.shard)
+    if tensor.numel() == 0:
+        return
     fill_ = backend_for(tensor.device.type).fill_
     torch.autograd.graph.increment_version(tensor)  # first, as a fill that is interrupted has written too
     fill_(tensor, fill)

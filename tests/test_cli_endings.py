@@ -2,7 +2,6 @@
 
 import io
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import INDEX
+from forked import Forked
 
 from fastinit import __main__ as cli
 from fastinit.cli import doctor, init
@@ -202,12 +202,15 @@ def test_signals_are_left_alone_elsewhere(monkeypatch, capsys):
         assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", "$HOME;ls", "-x", "é", "plain"])
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME;ls", "-x", "é", "plain", "a\nb'c", "\x1b[2J", "\udcff"])
 def test_the_command_that_proves_it_can_be_pasted(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     assert cli.main([*INIT, f"--out={name}"]) == 0
     line = capsys.readouterr().out.splitlines()[-1]
-    program, *arguments = shlex.split(line.removeprefix("prove it at any time: "))
+    assert line.isprintable()
+    words = line.removeprefix("prove it at any time: ")
+    read = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True).stdout
+    program, *arguments = map(os.fsdecode, read.split(b"\0")[:-1])
     assert program == "fastinit"
     assert cli.main(arguments) == 0
 
@@ -254,8 +257,8 @@ def test_what_needs_no_torch_imports_none(tmp_path, option, code):
 
 def closed(close, tmp_path):
     """What verify of no checkpoint ends with in a process without that stream."""
-    code = f"import os, sys\n{close}\nfrom fastinit import __main__ as cli\nos._exit(cli.main(['verify', 'none']))"
-    return subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    code = f"import os, sys\n{close}\nfrom fastinit import __main__ as cli\n"
+    return Forked("-c", code + f"os.chdir({str(tmp_path)!r})\nos._exit(cli.main(['verify', 'none']))").wait()
 
 
 @pytest.mark.parametrize("close", ["sys.{} = None", "sys.{}.close()"])
@@ -289,6 +292,8 @@ def test_there_is_nothing_to_drop_without_a_stream(monkeypatch, error):
 
 
 def test_a_path_that_the_terminal_cannot_show(tmp_path):
-    done = run(*INIT, "--out", "é", stdout=subprocess.PIPE, cwd=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    code = "import os, sys\nsys.stdout.reconfigure(encoding='ascii', errors='strict')\n"  # as PYTHONIOENCODING does
+    code += f"os.chdir({str(tmp_path)!r})\nsys.argv[1:] = {[*INIT, '--out', 'é']}\n"
+    done = Forked("-c", code + "from fastinit.__main__ import command\ncommand()").wait()
     assert (done.returncode, done.stderr) == (0, "")
     assert "'\\xe9': 39 tensors" in done.stdout

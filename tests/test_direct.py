@@ -434,6 +434,66 @@ def test_transforms_of_torch_func_see_an_operator(warm: Tensor, transform: Calla
     assert plans == [None, None]
 
 
+def fill_one(tensor: Tensor) -> None:
+    fill_(tensor, LAW, key=KEY)
+
+
+def fill_listed(tensor: Tensor) -> None:
+    fastinit.foreach_fill_([torch.empty(3), tensor], LAW, keys=[Key(), KEY])
+
+
+@pytest.mark.parametrize("fill", [fill_one, fill_listed])
+@pytest.mark.parametrize(
+    "transform", [torch.func.grad, torch.func.jacrev, lambda function: torch.func.vmap(torch.func.grad(function))]
+)
+def test_a_tensor_that_is_made_within_a_transform(
+    fill: Callable[[Tensor], None], transform: Callable[..., Any]
+) -> None:
+    """It has no memory of its own: what does is within it. Here the weights are the gradient of what they multiply."""
+
+    def function(inputs: Tensor) -> Tensor:
+        weights = torch.full((64,), math.nan)
+        fill(weights)
+        return (weights * inputs).sum()
+
+    found = transform(function)(torch.ones(3, 64))
+    assert_same_bits(found, expected(64).expand(3, 64))
+
+
+def test_a_transform_that_has_no_rule_for_fills_says_so() -> None:
+    tensor = torch.full((2, 64), math.nan)
+    with pytest.raises(RuntimeError, match="rule not implemented for fastinit::fill_"):
+        torch.func.vmap(lambda row: fill_(row, LAW, key=KEY).sum())(tensor)
+    with pytest.raises(RuntimeError, match=r"custom .* operator"):
+        torch.func.functionalize(lambda _: fill_(torch.zeros(64), LAW, key=KEY))(tensor)
+    assert tensor.isnan().all()
+
+
+def cut() -> Tensor:
+    tensor = torch.zeros(64)
+    tensor.untyped_storage().resize_(100)
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("tensor", "law", "shape", "error"),
+    [
+        (cut, "Normal", (64,), r"^tensor: expected a storage of at least 256 bytes, got one of 100"),
+        (lambda: torch.zeros(1).expand(64), "Normal", (64,), r"^tensor: expected one memory location an element"),
+        (lambda: torch.zeros(64, dtype=torch.int32), "Normal", (64,), r"^tensor: expected dtype float32"),
+        (lambda: torch.zeros(64), "Normal", (63,), r"^shard: "),
+        (lambda: torch.zeros(64), "normal", (64,), r"^law: expected one of TruncatedNormal, Normal, Uniform"),
+    ],
+)
+def test_the_operator_checks_what_it_is_given(
+    tensor: Callable[[], Tensor], law: str, shape: tuple[int, ...], error: str
+) -> None:
+    """As a graph that was compiled for another tensor may: a fill without memory would end the process."""
+    given = tensor()
+    with pytest.raises((TypeError, ValueError), match=error):
+        OPERATOR(given, law, [0.0, 1.0], 1, 2, shape, [0])
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.* is deprecated")
 def test_compile_traces_an_operator(warm: Tensor) -> None:
     graphs: list[Any] = []

@@ -16,7 +16,8 @@ from strategies import DTYPES, LAWS, Memory, dtypes, keys, laws, memories, shard
 
 from fastinit.backends import llvm, llvm_compile, reference
 from fastinit.fill import Fill
-from fastinit.law.distributions import Normal
+from fastinit.law.distributions import Normal, TruncatedNormal
+from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
 
@@ -83,6 +84,22 @@ def test_any_number_of_threads(layout, threads, monkeypatch):
     monkeypatch.setattr(llvm, "PIECE", 2**12)
     shard = LocalShard(tuple(size + 7 for size in memory.shape), tuple(5 for _ in memory.shape))
     assert_fills_like_reference(llvm.fill_, memory, torch.float32, Fill(LAWS["3sigma"], KEY, shard))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_flushes_subnormals_leaves_the_laws_of_weights_alone(dtype, monkeypatch):
+    """It is set for this thread alone, and would give a mixture."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    for std in (0.02, 1e-6):
+        fill = Fill(TruncatedNormal(0.0, std, -3 * std, 3 * std), KEY, LocalShard.whole((2**17,)))
+        expected, tensor = torch.empty(2**17, dtype=dtype), torch.empty(2**17, dtype=dtype)
+        llvm.fill_(expected, fill)
+        torch.set_flush_denormal(True)
+        try:
+            llvm.fill_(tensor, fill)
+        finally:
+            torch.set_flush_denormal(False)
+        assert_same_bits(bits_of(tensor), bits_of(expected))
 
 
 def test_from_several_python_threads_at_once(monkeypatch):

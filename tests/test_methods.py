@@ -1,18 +1,22 @@
 """Every rule against values worked out by hand, the layouts of expert banks, and the call forms on plain objects."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
+from laws import assert_same_bits
 from torch import nn
 
 import fastinit
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.model import filling, methods
+from fastinit.model import filling
 from fastinit.model.filling import fill_law_
 from fastinit.model.methods import InitMethod, init_linear
 from fastinit.model.roles import Role, fan_in, matches, named_by
@@ -180,8 +184,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    for module in (methods, filling):
-        monkeypatch.setattr(module, "fill_", recorder)
+    monkeypatch.setattr(filling, "fill_", recorder)
     return recorder
 
 
@@ -263,6 +266,87 @@ def test_init_linear(module: Any) -> None:
     assert float(first.abs().amax()) <= 1.5
     fastinit.init_linear(module, std=0.5, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(module.weight.detach(), first, rtol=0, atol=0)
+
+
+def unfit() -> nn.Parameter:
+    return nn.Parameter(torch.zeros(1).expand(8))
+
+
+def spoilt(place: str, value: Any) -> tuple[Callable[[], object], list[torch.Tensor]]:
+    """A call of InitMethod's or init_linear with one thing wrong, and all tensors that it might write."""
+    linears = {name: nn.Linear(8, 8) for name in ("w1", "w2", "w3", "latent_down_proj", "latent_up_proj")}
+    m, block = SimpleNamespace(**linears), block_of_experts(1, 0)
+    mlp = SimpleNamespace(w1=torch.zeros(8, 8), w2=torch.zeros(8, 8), w3=torch.zeros(8, 8), d_model=8, hidden_size=8)
+    m.router, m.experts = SimpleNamespace(weight=torch.zeros(64), d_model=8), SimpleNamespace(mlp=mlp)
+    block.routed_experts.b_up_gate, block.routed_experts.b_down = torch.zeros(8), torch.zeros(8)
+    calls: dict[str, tuple[Callable[..., object], Any, list[Any]]] = {
+        "linear": (init_linear, m.w1, [m.w1]),
+        "final": (partial(InitMethod.llama.init_final_w_out, d_model=8), m.w1, [m.w1]),
+        "feed_forward": (partial(InitMethod.llama.init_feed_forward, **ARGUMENTS), m, [m.w1, m.w2, m.w3]),
+        "moe": (partial(InitMethod.llama.init_feed_forward_moe, **ARGUMENTS), m, [*linears.values(), m.router, mlp]),
+        "v2": (
+            partial(InitMethod.llama.init_moe_v2, **ARGUMENTS),
+            block,
+            [block.routed_experts_router, block.routed_experts],
+        ),
+    }
+    call, *path = place.split(" ")
+    function, module, written = calls[call]
+    if path == ["ep_generator"]:
+        function = partial(function, ep_generator=value)
+    else:
+        owner = module
+        for part in path[:-1]:
+            owner = getattr(owner, part)
+        vars(owner).get("_parameters", {}).pop(path[-1], None)
+        setattr(owner, path[-1], value)
+    tensors = [held for owner in written for held in {**vars(owner), **vars(owner).get("_parameters", {})}.values()]
+    return partial(function, module), [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "linear bias",
+        "final bias",
+        "feed_forward w1 bias",
+        "feed_forward w2 bias",
+        "moe latent_up_proj bias",
+        "moe experts mlp w3",
+        "v2 routed_experts_router bias",
+        "v2 routed_experts w_down",
+        "v2 routed_experts b_down",
+        "v2 ep_generator",
+    ],
+)
+def test_a_tensor_that_cannot_be_filled_leaves_the_others_as_they_are(place: str) -> None:
+    call, tensors = spoilt(place, unfit())
+    before = [tensor.detach().clone() for tensor in tensors]
+    with pytest.raises((TypeError, ValueError), match=r"^(tensor|generator): expected"):
+        call()
+    assert len(before) > 1
+    for tensor, was in zip(tensors, before, strict=True):
+        assert_same_bits(tensor.detach(), was)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("role", Role)
+def test_no_model_has_a_block_beyond_its_number_of_blocks(role: Role, method: str) -> None:
+    """Where the rule depends on either; the last one is right."""
+
+    def asked(block: int) -> Any:
+        try:
+            return law_of(method, role, replace(SIZES, num_blocks=4, block=block))
+        except ValueError as error:
+            return str(error)
+
+    last, beyond = asked(3), asked(4)
+    if isinstance(last, str):  # a method without a rule for it
+        assert last == beyond
+    elif last != asked(2) or last != law_of(method, role, replace(SIZES, block=3)):
+        assert beyond.startswith("num_blocks: expected those of the whole model, more than 4 as there is a block of")
+    else:
+        assert beyond == last
 
 
 @pytest.mark.parametrize("law", [LogOfUniform(1.0, 16.0), InverseSoftplusOfLogUniform(0.001, 0.1, 0.0001)])

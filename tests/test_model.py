@@ -256,6 +256,31 @@ def test_sizes_are_asked_for_when_a_rule_depends_on_them(whole: dict[str, Tensor
     assert_same(values(made), whole)
 
 
+@pytest.mark.parametrize("blocks", [range(BLOCKS), range(2, BLOCKS), range(3, BLOCKS)], ids=["whole", "stage", "last"])
+@pytest.mark.parametrize("told", [{}, dict(num_blocks=3)], ids=["by the model", "by the caller"])
+@pytest.mark.parametrize("method", ["normalized", "llama", "llama_depth"])
+def test_fewer_blocks_than_there_are(method: str, told: dict[str, int], blocks: range) -> None:
+    """A stage's blocks keep their numbers, and the model tells how many there are in all."""
+    made = poisoned(Model(blocks))
+    init_model_(Model(blocks), method)
+    if not told:
+        made.n_layers = BLOCKS - 1
+    message = r"^layers\.3\.\S+: num_blocks: expected .* more than 3 as there is a block .* got 3; give num_blocks=$"
+    with pytest.raises(ValueError, match=message):
+        init_model_(made, method, **told)
+    assert_untouched(made)
+    init_model_(made, "fan_in", **told)  # no rule of which depends on it
+
+
+def test_a_bank_of_experts_alone_has_no_depth() -> None:
+    """The number of an expert is not that of a block."""
+    made = nn.ModuleDict({"experts": nn.ModuleList(linears(w1=(DIM, HIDDEN)) for _ in range(EXPERTS))})
+    roles = [("experts.*.w1.weight", Role.EXPERT_W1, "o i")]
+    with pytest.raises(ValueError, match=r"^experts\.0\.w1\.weight: block: "):
+        init_model_(made, "llama_depth", roles=roles)
+    init_model_(made, "llama", roles=roles, num_blocks=2)
+
+
 def test_roles_of_the_caller_come_first() -> None:
     made = broken(unmatched)
     report = init_model_(

@@ -1,6 +1,7 @@
 """Shared work is left only when no thread is at it any more, whatever is raised where; so is every fill on a CPU."""
 
 import hashlib
+import inspect
 import itertools
 import math
 import os
@@ -104,6 +105,37 @@ def test_exceptions_that_are_pending_together_do_not_end_the_wait(together, work
         begun, ended = work.counts()
     assert begun == ended, "left while a thread was at work"
     assert raised, "nothing was raised in it"
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_work_at_any_depth_of_calls_is_left_whole(workers):
+    """However near to the limit of recursion: what cannot be left is not begun."""
+    begun, ended = itertools.count(), itertools.count()
+
+    def work(piece: int) -> None:
+        next(begun)
+        hashlib.sha256(LONG).digest()
+        next(ended)
+
+    def deeper(levels: int) -> None:
+        if levels:
+            deeper(levels - 1)
+        else:
+            threads.run(work, 3, workers)
+
+    raised = 0
+    before, limit = sys.getrecursionlimit(), len(inspect.stack(0)) + 40
+    for levels in range(40):
+        sys.setrecursionlimit(limit)
+        try:
+            deeper(levels)
+        except RecursionError:
+            raised += 1
+        finally:
+            sys.setrecursionlimit(before)
+        assert not threads._pool.crews, "the leaving ended before its end"
+        assert next(begun) == next(ended), "left while a thread was at work"
+    assert 0 < raised < 30
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # that is what is tested

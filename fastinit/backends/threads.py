@@ -38,6 +38,7 @@ def run(work: Work, pieces: int, threads: int) -> None:
     pool = _pool
     crew = _Crew(pool, work, pieces, min(threads, pieces) - 1)
     leaving = crew.leaving(pool)
+    _check_depth(crew)
     try:
         try:
             pool.call(crew)
@@ -51,6 +52,15 @@ def run(work: Work, pieces: int, threads: int) -> None:
             work(piece)
     elif crew.errors:
         raise crew.errors.pop()
+
+
+def _check_depth(crew: "_Crew") -> None:
+    """Raise ``RecursionError`` where calls are so deep that the leaving would not come to its end: nothing has begun yet."""
+    # No step of the leaving is deeper than these. The locks are held, and are not waited for.
+    try:
+        deque(map(_acquire, crew.ends, repeat(0)), 0)
+    except ctypes.ArgumentError:  # what ctypes makes of it
+        raise RecursionError("maximum recursion depth exceeded") from None
 
 
 class _Crew:

@@ -1,5 +1,6 @@
 """``python -m fastinit init PRESET``: fill the weights of a published architecture, every tensor by name."""
 
+import os
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -103,8 +104,19 @@ def _write(arguments: Namespace, known: Preset, dtype: torch.dtype) -> int:
         print(f"{proven} of {len(plan)} files were there, and proved to be right")
     print(f"{shown(arguments.out)}: {len(plan)} tensors of {known.name}, {elements:,} elements, {size}")
     path = f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out  # no option
-    print(f"prove it at any time: fastinit verify {shlex.quote(path)}")
+    print(f"prove it at any time: fastinit verify {_shell_word(path)}")
     return 0
+
+
+def _shell_word(path: str) -> str:
+    """A path as a shell reads it again; what a terminal would obey is written in bash's way, by the bytes.
+
+    >>> print(_shell_word("it's"), _shell_word("\\x1b[2J"))
+    'it'"'"'s' $'\\x1b\\x5b\\x32\\x4a'
+    """
+    if path.isprintable():
+        return shlex.quote(path)
+    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + "'"
 
 
 def compile_(planned: Planned) -> None:

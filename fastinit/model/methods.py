@@ -1,28 +1,42 @@
 """InitMethod and init_linear: the calls of OLMo-core's transformer/init.py, on any modules with the same attributes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Generator, Tensor
 
-from fastinit.init import fill_
+from fastinit.law.distributions import Distribution
+from fastinit.law.lowering import lower
+from fastinit.law.transformed import Constant, Law
 from fastinit.model.filling import fill_law_
 from fastinit.model.roles import Role
 from fastinit.model.rules import Sizes, law_of, truncated
 from fastinit.model.walk import experts_shard
+from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import write
+from fastinit.shard.storage import dtype_name
 
 
 def init_linear(m: Any, *, std: float = 0.02, generator: Generator | None = None) -> None:
     """Fill a Linear's or Conv1d's weight with a normal truncated at 3 std, and its bias with zeros.
 
     >>> init_linear(torch.nn.Linear(1024, 4096), std=0.02)
+
+    Raises what :func:`fastinit.trunc_normal_` raises, of either, before anything is written.
     """
-    fill_(m.weight, truncated(std), generator=generator)
-    _zero(m.bias)
+    _fill_all([_Filled(m.weight, truncated(std), generator), *_zeros(m.bias)])
+
+
+class _Filled(NamedTuple):
+    """A tensor, and what it is to be filled with."""
+
+    tensor: Tensor
+    law: Law | None
+    generator: Generator | None = None
+    shard: LocalShard | None = None
 
 
 class InitMethod(str, Enum):
@@ -30,7 +44,9 @@ class InitMethod(str, Enum):
 
     >>> InitMethod.llama.init_feed_forward(m, d_model=1024, block_idx=0, num_blocks=16, std=0.02, generator=g)
 
-    ``init_model_`` fills a whole model by the names of its parameters instead, and needs no generator.
+    Each raises what :func:`fastinit.trunc_normal_` raises, of any tensor, and ``ValueError`` for a size that a rule needs and
+    that is none, before the first tensor is written. ``init_model_`` fills a whole model by the names of its parameters
+    instead, and needs no generator.
     """
 
     normal = "normal"
@@ -62,11 +78,11 @@ class InitMethod(str, Enum):
     ) -> None:
         """Fill ``m.weight``."""
         sizes = Sizes(std=std, d_model=d_model, embed_scale=embed_scale)
-        fill_law_(m.weight, law_of(self, Role.EMBEDDING, sizes), generator=generator)
+        _fill_all([_Filled(m.weight, law_of(self, Role.EMBEDDING, sizes), generator)])
 
     def init_final_w_out(self, m: Any, *, d_model: int, std: float = 0.02, generator: Generator | None = None) -> None:
         """Fill ``m.weight``, and ``m.bias`` with zeros."""
-        self._linears([(m, Role.FINAL_OUTPUT)], Sizes(std=std, d_model=d_model), generator)
+        _fill_all([*self._linear(m, Role.FINAL_OUTPUT, Sizes(std=std, d_model=d_model), generator)])
 
     def init_attention(
         self,
@@ -100,8 +116,8 @@ class InitMethod(str, Enum):
     ) -> None:
         """Fill the linear layers ``m.w1``, ``m.w3`` and ``m.w2``."""
         sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
-        linears = [(m.w1, Role.FEED_FORWARD_W1), (m.w3, Role.FEED_FORWARD_W3), (m.w2, Role.FEED_FORWARD_W2)]
-        self._linears(linears, sizes, generator)
+        linears = ((m.w1, Role.FEED_FORWARD_W1), (m.w3, Role.FEED_FORWARD_W3), (m.w2, Role.FEED_FORWARD_W2))
+        _fill_all([fill for linear, role in linears for fill in self._linear(linear, role, sizes, generator)])
 
     def init_feed_forward_moe(
         self,
@@ -119,11 +135,15 @@ class InitMethod(str, Enum):
         """
         sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
         mlp = m.experts.mlp
-        self._weight(m.router.weight, Role.ROUTER, sizes, m.router.d_model, generator)
-        self._latent(m, sizes, generator)
-        self._weight(mlp.w1, Role.EXPERT_W1, sizes, mlp.d_model, generator)
-        self._weight(mlp.w2, Role.EXPERT_W2, sizes, mlp.hidden_size, generator)
-        self._weight(mlp.w3, Role.EXPERT_W3, sizes, mlp.d_model, generator)
+        _fill_all(
+            [
+                self._weight(m.router.weight, Role.ROUTER, sizes, m.router.d_model, generator),
+                *self._latent(m, sizes, generator),
+                self._weight(mlp.w1, Role.EXPERT_W1, sizes, mlp.d_model, generator),
+                self._weight(mlp.w2, Role.EXPERT_W2, sizes, mlp.hidden_size, generator),
+                self._weight(mlp.w3, Role.EXPERT_W3, sizes, mlp.d_model, generator),
+            ]
+        )
 
     def init_moe_v2(
         self,
@@ -143,31 +163,35 @@ class InitMethod(str, Enum):
         """
         sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
         shared, routed = b.shared_experts, b.routed_experts
+        fills: list[_Filled] = []
         for router, role in ((b.shared_experts_router, Role.SHARED_ROUTER), (b.routed_experts_router, Role.ROUTER)):
             if router:
-                self._weight(router.weight, role, sizes, router.d_model, generator)
-                _zero(router.bias)
-        self._latent(b, sizes, generator)
+                fills += [self._weight(router.weight, role, sizes, router.d_model, generator), *_zeros(router.bias)]
+        fills += self._latent(b, sizes, generator)
         if routed:
             source = generator if generator is not None else ep_generator
             for weight, role, inputs in (
                 (routed.w_up_gate, Role.EXPERT_UP_GATE, routed.d_model),
                 (routed.w_down, Role.EXPERT_W2, routed.hidden_size),
             ):
-                self._weight(weight, role, sizes, inputs, source, experts_shard(routed, weight))
-            _zero(routed.b_up_gate, routed.b_down)
+                fills.append(self._weight(weight, role, sizes, inputs, source, experts_shard(routed, weight)))
+            fills += _zeros(routed.b_up_gate, routed.b_down)
         if shared:
-            self._weight(shared.w_up_gate, Role.SHARED_EXPERT, sizes, shared.d_model, generator)
-            self._weight(shared.w_down, Role.SHARED_EXPERT, sizes, shared.hidden_size, generator)
+            fills += [
+                self._weight(shared.w_up_gate, Role.SHARED_EXPERT, sizes, shared.d_model, generator),
+                self._weight(shared.w_down, Role.SHARED_EXPERT, sizes, shared.hidden_size, generator),
+            ]
+        _fill_all(fills)
 
-    def _latent(self, m: Any, sizes: Sizes, generator: Generator | None) -> None:
-        projections = (getattr(m, "latent_down_proj", None), getattr(m, "latent_up_proj", None))
-        self._linears([(linear, Role.LATENT) for linear in projections if linear is not None], sizes, generator)
+    def _latent(self, m: Any, sizes: Sizes, generator: Generator | None) -> Iterator[_Filled]:
+        for name in ("latent_down_proj", "latent_up_proj"):
+            linear = getattr(m, name, None)
+            if linear is not None:
+                yield from self._linear(linear, Role.LATENT, sizes, generator)
 
-    def _linears(self, linears: Iterable[tuple[Any, Role]], sizes: Sizes, generator: Generator | None) -> None:
-        for m, role in linears:
-            self._weight(m.weight, role, sizes, m.in_features, generator)
-            _zero(m.bias)
+    def _linear(self, m: Any, role: Role, sizes: Sizes, generator: Generator | None) -> Iterator[_Filled]:
+        yield self._weight(m.weight, role, sizes, m.in_features, generator)
+        yield from _zeros(m.bias)
 
     def _weight(
         self,
@@ -177,11 +201,29 @@ class InitMethod(str, Enum):
         inputs: int,
         generator: Generator | None,
         shard: LocalShard | None = None,
-    ) -> None:
-        fill_law_(weight, law_of(self, role, replace(sizes, fan_in=inputs)), generator=generator, shard=shard)
+    ) -> _Filled:
+        return _Filled(weight, law_of(self, role, replace(sizes, fan_in=inputs)), generator, shard)
 
 
-def _zero(*biases: Tensor | None) -> None:
+def _zeros(*biases: Tensor | None) -> Iterator[_Filled]:
     for bias in biases:
         if bias is not None:
-            write(bias, Tensor.zero_)
+            yield _Filled(bias, Constant(0.0))
+
+
+def _fill_all(fills: Sequence[_Filled]) -> None:
+    """Fill tensors in their order, once all of them are known to be such that they can be filled."""
+    if not torch.compiler.is_compiling():
+        for fill in fills:
+            _check(*fill)
+    for tensor, law, generator, shard in fills:
+        fill_law_(tensor, law, generator=generator, shard=shard)
+
+
+def _check(tensor: Tensor, law: Law | None, generator: Generator | None, shard: LocalShard | None) -> None:
+    """Raise what filling the tensor would raise."""
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
+    describe(tensor, shard)
+    if isinstance(law, Distribution):
+        lower(law).bounds(dtype_name(tensor.dtype))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import pairwise
 from math import prod
 
 from fastinit.shard.geometry import Shape
@@ -180,12 +181,13 @@ def _expression(pattern: str) -> str:
 
 
 def block_of(name: str) -> int | None:
-    """The index of the block that a parameter belongs to: the first number in its name.
+    """The index of the block that a parameter belongs to: the first number in its name, but for an expert's.
 
-    >>> block_of("model.layers.3.mlp.experts.7.w1.weight"), block_of("lm_head.weight")
-    (3, None)
+    >>> block_of("model.layers.3.mlp.experts.7.w1.weight"), block_of("experts.7.w1.weight"), block_of("lm_head.weight")
+    (3, None, None)
     """
-    return next((int(part) for part in name.split(".") if part.isdecimal()), None)
+    numbered = pairwise(["", *name.split(".")])
+    return next((int(part) for before, part in numbered if part.isdecimal() and before != "experts"), None)
 
 
 def fan_in(layout: str, shape: Shape, num_experts: int | None = None) -> int:

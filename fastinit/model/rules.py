@@ -20,7 +20,8 @@ class Sizes:
     """What a rule may ask for. A rule that needs what is None raises a ``ValueError`` that names it.
 
     ``block`` counts from 0 and ``num_blocks`` is the whole model's, whatever part of it is at hand; ``fan_in`` is the
-    number of inputs of one output (see roles.py).
+    number of inputs of one output (see roles.py). Where a rule depends on the depth, ``num_blocks`` that the block is none of
+    are a ``ValueError``.
     """
 
     std: float = 0.02
@@ -37,7 +38,17 @@ class Sizes:
             raise ValueError(f"{name}: expected a number, as the rule depends on it, got None")
         if not (0 if name == "block" else 1) <= size < inf:
             raise ValueError(f"{name}: expected a size of at least 1, got {size}")
+        if name in ("block", "num_blocks"):
+            self._check_depth()
         return int(size)
+
+    def _check_depth(self) -> None:
+        """Raise unless the block is one of the model's, where both are known."""
+        if self.block is not None and self.num_blocks is not None and self.block >= self.num_blocks:
+            raise ValueError(
+                f"num_blocks: expected those of the whole model, more than {self.block} as there is a block of that "
+                f"number, got {self.num_blocks}; give num_blocks="
+            )
 
 
 StdRule = Callable[[Sizes], float]

@@ -1,12 +1,13 @@
 """What of a tensor can be filled: its dtype, its memory, where that lies, and how torch writes to it."""
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 from torch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 
 from fastinit.shard import dtensor
@@ -79,7 +80,7 @@ def memory_of(tensor: Tensor) -> Memory | None:
 
 def check_memory(tensor: Tensor) -> None:
     """Raise ``ValueError`` for a dense tensor whose memory was freed or cut under it: torch itself would write there."""
-    if (type(tensor) not in _PLAIN and leaves_it_to_operators(type(tensor))) or tensor.is_meta:
+    if (type(tensor) not in _PLAIN and leaves_it_to_operators(type(tensor))) or tensor.is_meta or is_wrapped(tensor):
         return
     if not tensor.data_ptr():
         if not tensor.numel():
@@ -114,6 +115,16 @@ def kind_of(tensor: Tensor) -> Hashable:
 def leaves_it_to_operators(kind: type[Tensor]) -> bool:
     """Whether tensors of the type, fake ones and their like, leave it to operators what is done to them."""
     return kind.__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
+def is_wrapped(tensor: Tensor) -> bool:
+    """Whether it is what a transform of torch.func hands out in place of a tensor: operators alone find what is within."""
+    return bool(_functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def any_wrapped(tensors: Iterable[Tensor]) -> bool:
+    """Whether any of many is, which costs nothing where there is no transform."""
+    return _functorch.peek_interpreter_stack() is not None and any(map(is_wrapped, tensors))
 
 
 def is_fake(tensor: Tensor) -> bool:
