@@ -1,0 +1,38 @@
+"""NVIDIA's tools, around a process of ours."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gpu.here import Here
+from gpu.tree import ROOT
+
+
+class NotHere(Exception):
+    """A tool that this machine does not have, or that does not work on it: no fault of ours."""
+
+
+def run(here: Here, command: list[str], elements: int, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a tool, or none, makes of gpu/target.py."""
+    if command and (found := _found(command[0])) is None:
+        raise NotHere(f"{command[0]} is not on this machine")
+    tool = [found, *command[1:]] if command else []
+    paths = os.pathsep.join(str(ROOT / folder) for folder in ("tools", "tests"))
+    target = [sys.executable, "-m", "gpu.target", here.on, str(elements)]
+    done = subprocess.run(
+        [*tool, *target],
+        env=os.environ | {"PYTHONPATH": paths} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr, sep="\n", flush=True)
+    return done
+
+
+def _found(name: str) -> str | None:
+    """On the path, or where CUDA puts it."""
+    places = [*Path("/usr/local").glob(f"cuda*/bin/{name}"), *Path("/opt/nvidia").glob(f"*/*/{name}")]
+    return shutil.which(name) or next((str(place) for place in sorted(places, reverse=True)), None)
