@@ -78,11 +78,13 @@ def main(folder: str) -> None:
     for name, cases in (("trouble", CASES), ("shared", CASES), ("endless", endless)):
         sys.modules[f"gpu.steps.{name}"] = SimpleNamespace(cases=lambda here, cases=cases: cases)
     sys.modules["gpu.steps.unable"] = SimpleNamespace(cases=lambda here: 1 / 0)
+    sys.modules["gpu.steps.absent"] = None  # its import is an error
     steps = (
         Step("trouble", "", 60, 1),
         Step("shared", "", 60, 1, shared=True),
         Step("endless", "", 1, 60),
         Step("unable", "", 60, 1),
+        Step("absent", "", 60, 1),
     )
     runner.STEPS |= {step.name: step for step in steps}
     runner.run([step.name for step in steps], 60, "here_is_trouble", rows.File(Path(folder) / "rows.jsonl"))

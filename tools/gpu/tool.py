@@ -34,5 +34,6 @@ def run(here: Here, command: list[str], elements: int, **environment: str) -> su
 
 def _found(name: str) -> str | None:
     """On the path, or where CUDA puts it."""
-    places = [*Path("/usr/local").glob(f"cuda*/bin/{name}"), *Path("/opt/nvidia").glob(f"*/*/{name}")]
-    return shutil.which(name) or next((str(place) for place in sorted(places, reverse=True)), None)
+    patterns = (f"usr/local/cuda*/bin/{name}", f"usr/local/cuda*/{name}/{name}", f"opt/nvidia/*/*/{name}")
+    places = [str(place) for pattern in patterns for place in sorted(Path("/").glob(pattern), reverse=True)]
+    return shutil.which(name) or next(iter(places), None)

@@ -25,7 +25,7 @@ KEY = Key.of("sweep", 1)
 LAWS: dict[str, Distribution] = {"3 sigma": LAW, "normal": Normal(0.0, 0.02)}
 DEFAULT = "as it is"
 SMALL = 2**24  # bytes of a tensor that has the kernels of a large one
-RESIDENT = (4, 1, 2, 3, 5, 6, 8, 12, 16)  # programs of a multiprocessor
+RESIDENT = (2, 1, 3, 4, 5, 6, 8, 12, 16)  # programs of a multiprocessor
 Call = Callable[[], object]
 
 
