@@ -115,7 +115,7 @@ def _forked(file: File, function: Callable[..., None], *arguments: object) -> mu
 def _become(log: os.PathLike, function: Callable[..., None], *arguments: object) -> None:
     os.setsid()
     for stream in (1, 2):
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
     function(*arguments)
 
 

@@ -19,11 +19,12 @@ def run(here: Here, command: list[str], elements: int, **environment: str) -> su
     if command and (found := _found(command[0])) is None:
         raise NotHere(f"{command[0]} is not on this machine")
     tool = [found, *command[1:]] if command else []
-    paths = os.pathsep.join(str(ROOT / folder) for folder in ("tools", "tests"))
+    paths = [str(ROOT / folder) for folder in ("tools", "tests")]
+    paths += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     target = [sys.executable, "-m", "gpu.target", here.on, str(elements)]
     done = subprocess.run(
         [*tool, *target],
-        env=os.environ | {"PYTHONPATH": paths} | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
         capture_output=True,
         text=True,
         check=False,
