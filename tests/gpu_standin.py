@@ -66,7 +66,6 @@ def here() -> Here:
         setattr(torch.cuda, name, globals()[name])
     OPERATIONS["min.xorsign.abs.bf16x2"] = Operation(min_xorsign_abs, "b32", ("b32", "b32"))
     doctor._SHAPE, doctor._PLACES, doctor._LAWS = (9, 64), {"whole": LocalShard.whole((9, 64))}, doctor._LAWS[:1]
-    doctor.DTYPES = SIZES.dtypes
     timing._FLUSH_BYTES = 2**10
     small.BATCH = 1
     return Here(torch.device("cpu"), SimpleNamespace(type="cuda"), SIZES, WORKERS, "gloo", "aot_eager", __name__)

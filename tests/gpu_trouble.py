@@ -87,7 +87,8 @@ def main(folder: str) -> None:
         Step("absent", "", 60, 1),
     )
     runner.STEPS |= {step.name: step for step in steps}
-    runner.run([step.name for step in steps], 60, "here_is_trouble", rows.File(Path(folder) / "rows.jsonl"))
+    file = rows.File(Path(folder) / "rows.jsonl")
+    print(*runner.run([step.name for step in steps], 60, "here_is_trouble", file), sep="\n")
 
 
 if __name__ == "__main__":

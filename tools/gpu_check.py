@@ -47,8 +47,10 @@ def main() -> int:
         report.to_bench(file)
         return 0
     names = [name for name in STEPS if name in arguments.only]
-    runner.run(names, arguments.budget, arguments.on, file, arguments.again)
-    text = report.write(file, arguments.out / "report.md")
+    text = report.FAILURES
+    for line in runner.run(names, arguments.budget, arguments.on, file, arguments.again):
+        print(line, flush=True)
+        text = report.write(file, arguments.out / "report.md")
     print("\n" + text[: text.index(report.FAILURES)])
     return 0 if report.is_well(file) else 1
 

@@ -21,9 +21,9 @@ def fill(tensor: Tensor, key: Key) -> Tensor:
     return fastinit.trunc_normal_(tensor, *LAW.parameters(), key=key)
 
 
-def is_filled(here: Here, tensor: Tensor, key: Key) -> int:
+def is_filled(here: Here, tensor: Tensor, key: Key, samples: int = 3) -> int:
     """Raise Wrong where a tensor does not hold the values of a key; the number of its elements."""
-    return check(here, tensor, Fill(LAW, key, LocalShard.whole(tuple(tensor.shape))))
+    return check(here, tensor, Fill(LAW, key, LocalShard.whole(tuple(tensor.shape))), samples)
 
 
 def empties(here: Here, number: int | None = None) -> list[Tensor]:
@@ -40,4 +40,6 @@ def fill_list(tensors: list[Tensor], keys: list[Key]) -> None:
 
 
 def are_filled(here: Here, tensors: list[Tensor], keys: list[Key]) -> int:
-    return sum(is_filled(here, tensor, key) for tensor, key in zip(tensors, keys, strict=True))
+    """All of them; some, by the reference too, which takes a millisecond a call."""
+    numbered = enumerate(zip(tensors, keys, strict=True))
+    return sum(is_filled(here, tensor, key, samples=k % 20 == 0) for k, (tensor, key) in numbered)

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import torch
@@ -27,8 +27,8 @@ LOOK = 0.02  # seconds
 LONGEST = 4000  # characters of an error
 
 
-def run(names: list[str], budget: float, on: str, file: File, again: bool = False) -> None:
-    """Run the steps, one after the other, until all is done or the seconds are spent."""
+def run(names: list[str], budget: float, on: str, file: File, again: bool = False) -> Iterator[str]:
+    """Run the steps, one after the other, until all is done or the seconds are spent; a line of each that has ended."""
     end = time.monotonic() + budget
     first = len(file.read()) if again else 0  # the rows from which on a case counts as done
     for name in names:  # what is imported here, no process has to; what cannot be imported is the step's own failure
@@ -37,13 +37,15 @@ def run(names: list[str], budget: float, on: str, file: File, again: bool = Fals
     machine = _forked(file, _note_machine, on, file)
     _join(machine, end)
     if machine.exitcode != 0:
-        file.add("run", error=f"the machine cannot be looked at: {_ended(machine)}")
+        error = f"the machine cannot be looked at: {_ended(machine)}"
+        file.add("run", error=error)
+        yield error
     for name in names:
         begin = time.monotonic()
         why = _run_step(STEPS[name], min(begin + STEPS[name].seconds, end), on, file, first)
         taken = time.monotonic() - begin
         file.add("step", step=name, ended=not why, why=why, seconds=round(taken, 1))
-        print(f"{name:12}{taken:6.1f} s  {_told(file, name)}{why and f' ({why})'}", flush=True)
+        yield f"{name:12}{taken:6.1f} s  {_told(file, name)}{why and f' ({why})'}"
 
 
 def _told(file: File, step: str) -> str:

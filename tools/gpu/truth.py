@@ -26,11 +26,11 @@ class Wrong(Exception):
         self.figures = figures
 
 
-def check(here: Here, tensor: Tensor, fill: Fill) -> int:
+def check(here: Here, tensor: Tensor, fill: Fill, samples: int = 3) -> int:
     """Compare a filled tensor with what it must hold, and return the number of its elements, or raise Wrong."""
     for part, shard in parts(tensor, fill.shard, here.sizes.part):
         _compare(_fast(), part, Fill(fill.distribution, fill.key, shard))
-    for start in (0, tensor.numel() // 2, tensor.numel()):
+    for start in (0, tensor.numel() // 2, tensor.numel())[:samples]:
         part, shard = _sample(tensor, fill.shard, start, here.sizes.sample)
         _compare(reference, part, Fill(fill.distribution, fill.key, shard))
     return tensor.numel()

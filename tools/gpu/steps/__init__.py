@@ -18,7 +18,7 @@ class Step(NamedTuple):
 STEPS = {
     step.name: step
     for step in (
-        Step("doctor", "versions, known answers, every backend against the reference", 110, 100),
+        Step("doctor", "versions, known answers, every backend against the reference", 100, 90, shared=True),
         Step("laws", "every law, dtype and layout against the CPU's backend and the reference", 240, 120, shared=True),
         Step("bank", "a bank of more than 2**31 elements", 90, 40),
         Step("graphs", "CUDA graphs of fills and of lists", 60, 30),
@@ -31,7 +31,7 @@ STEPS = {
         Step("lists", "lists of ten thousand tensors", 90, 70),
         Step("warm", "compiles what the sweep compares", 120, 60, shared=True),
         Step("sweep", "units, warps, blocks, programs, a persistent grid, clamped pairs", 120, 60),
-        Step("sanitizer", "compute-sanitizer: memcheck, racecheck, initcheck", 200, 70),
+        Step("sanitizer", "compute-sanitizer: memcheck, racecheck, initcheck", 210, 90),
         Step("counters", "ncu's counters of the main kernels", 90, 80),
     )
 }
