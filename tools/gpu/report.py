@@ -76,8 +76,10 @@ def _lines(rows: list[Row]) -> Iterator[str]:
     yield "\n## Figures"
     for step in STEPS:
         for case, row in cases(rows, step).items():
-            yield f"\n### {step}: {case}\n"
-            yield from _figures({name: value for name, value in (row.get("figures") or {}).items() if name != "bench"})
+            figures = {name: value for name, value in (row.get("figures") or {}).items() if name != "bench"}
+            if figures:
+                yield f"\n### {step}: {case}\n"
+                yield from _figures(figures)
 
 
 def _figures(figures: dict[str, Any]) -> Iterator[str]:
