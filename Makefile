@@ -6,13 +6,14 @@ READY  := $(VENV)/.installed
 # One worker a core, but no more than eight: each imports torch.
 WORKERS ?= auto --maxprocesses=8
 
-.PHONY: help demo test bench lint format prove clean
+.PHONY: help demo test bench gpu lint format prove clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   fill the weights of OLMoE-1B-7B on the best device there is"
 	@echo "make test   the whole test suite"
 	@echo "make bench  every benchmark on this machine, in minutes; then the tables and plots"
+	@echo "make gpu    everything that a GPU can tell, in 25 minutes; a second call goes on where the first ended"
 	@echo "make lint   ruff, mypy, and this project's own rules"
 	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
 
@@ -34,6 +35,10 @@ test: $(READY)
 # From this folder, as bench/ is not installed.
 bench: $(READY)
 	$(BIN)/python -m bench all $(BENCH_ARGS)
+
+# Where nothing can be installed, as without a network: python3 tools/gpu_check.py, which needs torch, Triton and numpy.
+gpu: $(READY)
+	$(BIN)/python tools/gpu_check.py $(GPU_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from bench import gate, memory, rows, small
 from bench import peers as other_libraries
 from bench.layouts import LAYOUTS
 from bench.providers import DTYPES, FILLS, GRAPH, KEY, MAIN, OURS, ROOF
-from bench.timing import LEAST, interleaved
+from bench.timing import LEAST, Timing, interleaved
 
 SIZES = (*(4**k * 2**8 for k in range(13)), 2**33)  # bytes: 256 (64 fp32 elements) to 4 GiB, and 8 GiB
 BUDGET = 150.0  # seconds
@@ -143,6 +143,17 @@ def cell(
         calls |= {(fill, provider): call for provider, call in (ours | theirs).items()}
     extra = {name: memory.extra_bytes(call, device) for name, call in calls.items()}  # warms them, too
     timings = interleaved(calls, device, seconds)
+    return rows_of(timings, extra, dtype, layout, tensor)
+
+
+def rows_of(
+    timings: dict[tuple[str, str], Timing],
+    extra: Mapping[tuple[str, str], int],
+    dtype: str,
+    layout: str,
+    tensor: Tensor,
+) -> list[rows.Row]:
+    """Of the roof and all providers that were timed with it."""
     roof, size = timings[ROOF].median, tensor.numel() * tensor.element_size()
     return [
         {
@@ -159,7 +170,7 @@ def cell(
             "fraction_of_memset": f"{roof / timing.median:.4f}",
             "extra_bytes": str(extra[fill, provider]),
             "repeats": str(timing.repeats),
-            "threads": str(torch.get_num_threads()) if device.type == "cpu" else "",
+            "threads": str(torch.get_num_threads()) if tensor.is_cpu else "",
         }
         for (fill, provider), timing in timings.items()
     ]

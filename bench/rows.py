@@ -64,7 +64,7 @@ def environment(device: torch.device | None) -> Row:
         "llvmlite": _version("llvmlite"),
         "fastinit": fastinit.__version__,
         "stream": str(fastinit.STREAM_VERSION),
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
@@ -161,7 +161,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _commit() -> str:
+def commit() -> str:
     """FASTINIT_COMMIT names it for a copy of the tree without its history. Rows and plots make no commit dirty."""
     if "FASTINIT_COMMIT" in os.environ:
         return os.environ["FASTINIT_COMMIT"]

@@ -34,10 +34,15 @@ class Timing:
 
 
 def interleaved(
-    calls: Mapping[Name, Call], device: torch.device, seconds: float, least: int = LEAST, most: int = MOST
+    calls: Mapping[Name, Call],
+    device: torch.device,
+    seconds: float,
+    least: int = LEAST,
+    most: int = MOST,
+    clock: "Wall | Events | None" = None,
 ) -> dict[Name, Timing]:
     """Time all calls in rounds, one after the other in each, until the seconds are spent. They must be warm."""
-    clock = _Events(device) if device.type == "cuda" else _Wall()
+    clock = clock or (Events(device) if device.type == "cuda" else Wall())
     clock.prepare(calls)
     times: dict[Name, list[float]] = {name: [] for name in calls}
     begin = time.perf_counter()
@@ -49,7 +54,7 @@ def interleaved(
     return {name: Timing.of(taken) for name, taken in times.items()}
 
 
-class _Wall:
+class Wall:
     """On a CPU. A short call is repeated until the clock can tell its time."""
 
     def prepare(self, calls: Mapping[Name, Call]) -> None:
@@ -66,7 +71,7 @@ class _Wall:
         return (time.perf_counter() - begin) / number
 
 
-class _Events:
+class Events:
     """On a GPU: events in its stream around each call, and no wait before the end of a round.
 
     Every call finds an L2 that holds none of its tensor, and a stream that is busy until the call has been launched: what

@@ -98,7 +98,10 @@ def check_in_sync_finds_who_differs() -> None:
     fastinit.check_in_sync(Key(5, 2**64 - 1))
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    fastinit.check_in_sync()
+    with pytest.MonkeyPatch.context() as patch:  # torch built for a GPU, without one
+        cuda = torch.device("cuda")
+        patch.setattr(torch.accelerator, "current_accelerator", lambda available=False: None if available else cuda)
+        fastinit.check_in_sync()
     assert torch.equal(state, torch.get_rng_state())
     with pytest.raises(RuntimeError, match=f"seed is 5 on ranks 0, 2-{WORLD - 1} and 6 on rank 1"):
         fastinit.check_in_sync(6 if rank == 1 else 5)

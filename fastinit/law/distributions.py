@@ -3,7 +3,7 @@
 A description is checked when it is made; nothing downstream reads a user's arguments again.
 """
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from math import inf, isfinite, isnan
 from typing import get_args
 
@@ -39,7 +39,8 @@ class _Law:
 
     def parameters(self) -> tuple[float, ...]:
         """The fields, in order."""
-        return astuple(self)  # type: ignore[call-overload, no-any-return]
+        # astuple makes deep copies, which torch.compile traces from torch 2.12 on.
+        return tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)

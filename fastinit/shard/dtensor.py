@@ -88,7 +88,8 @@ def _boxes(dtensor: Tensor) -> tuple[Box, ...]:
             f"strides {local.stride()}; fill the tensor before it is expanded"
         )
     global_shape = tuple(map(index, dtensor.shape))
-    found = _layouts(global_shape, tuple(mesh.shape), tuple(coordinate), splits, order)
+    mesh_shape = tuple(mesh.size(dim) for dim in range(mesh.ndim))  # torch.compile traces mesh.shape from torch 2.12 on
+    found = _layouts(global_shape, mesh_shape, tuple(coordinate), splits, order)
     return _matching(found, shape, dtensor).boxes
 
 

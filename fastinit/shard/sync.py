@@ -38,7 +38,7 @@ def check_in_sync(
     if not (dist.is_available() and dist.is_initialized()) or dist.get_rank(group) < 0:
         return
     if key is None and generator is None:
-        generator = default_generator(torch.accelerator.current_accelerator() or torch.device("cpu"))
+        generator = default_generator(torch.accelerator.current_accelerator(True) or torch.device("cpu"))
     seeded = key if isinstance(key, Key) else Key(key or 0)
     canonical = sorted(map(canonical_name, names))
     words = {
@@ -62,7 +62,7 @@ def check_in_sync(
 def _all_gather(words: list[int], group: "dist.ProcessGroup | None") -> list[list[int]]:
     """The 64-bit words of each rank of the group."""
     on_cpu = "gloo" in dist.get_backend(group) or "mpi" in dist.get_backend(group)
-    device = torch.device("cpu") if on_cpu else torch.accelerator.current_accelerator()
+    device = torch.device("cpu") if on_cpu else torch.accelerator.current_accelerator(True)
     mine = torch.tensor([word - 2**64 if word >= 2**63 else word for word in words], device=device)
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(everyone, mine, group)

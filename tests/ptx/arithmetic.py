@@ -115,6 +115,7 @@ def _operations() -> dict[str, Operation]:
     add("neg.s64", np.negative, "_")
     add("mul.lo.s32 mul.lo.s64", np.multiply)
     add("mad.lo.s32 mad.lo.s64", lambda a, b, c: a * b + c, "_ _ _")
+    add("mul.hi.u32", lambda a, b: (wide(a) * wide(b) >> np.uint64(32)).astype("u4"))
     add("mul.wide.s32", lambda a, b: wide(a) * wide(b), result="s64")
     add("mul.wide.u32", lambda a, b: wide(a) * wide(b), result="u64")
     add("mad.wide.s32", lambda a, b, c: wide(a) * wide(b) + c, "_ _ s64", "s64")
@@ -125,6 +126,7 @@ def _operations() -> dict[str, Operation]:
     add("bfe.s32 bfe.u32", bit_field, "_ u32 u32")
     # Floating Point Instructions
     add("add.rn.f32", np.add)
+    add("sub.rn.f32", np.subtract)
     add("mul.rn.f32", np.multiply)
     add("fma.rn.f32", fma, "_ _ _")
     add("neg.f32", np.negative, "_")
