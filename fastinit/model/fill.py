@@ -7,8 +7,9 @@ from torch import nn
 
 from fastinit.model.filling import fill_plan_
 from fastinit.model.materialise import check_device, device_of, materialise
-from fastinit.model.plan import RolePatterns, Scheme, plan_of
+from fastinit.model.plan import plan_of
 from fastinit.model.report import Report, row_of
+from fastinit.model.scheme import RolePatterns, Scheme
 from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard
 
@@ -70,7 +71,7 @@ def init_model_(
     device = None if device is None else device_of(device)
     asked = Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
     plan = plan_of(model, asked)
-    if any(planned.parameter.is_meta for planned in plan):
+    if any(planned.part.found.parameter.is_meta for planned in plan):
         check_device(plan, device)
         materialise(model, plan, device or torch.device("cpu"))
         plan = plan_of(model, asked)

@@ -4,14 +4,16 @@ What wraps a model has attributes of its own, which mean something else: ``dim``
 innermost model that tells counts, and of what it tells, its config's included, the name that means nothing else.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from math import inf
 from numbers import Integral
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from fastinit.model.modules import every, having
+from fastinit.shard.geometry import Shape
 from fastinit.stream import WRAPPER_PARTS
 
 Paths = tuple[str, ...]
@@ -36,7 +38,7 @@ class Told(NamedTuple):
     by: str
 
 
-def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[Wrapped]:
+def models_of(model: nn.Module, paths: Sequence[Paths]) -> list[Wrapped]:
     """The models that may tell of themselves, innermost first. ``paths`` are all that lead to each parameter.
 
     >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), paths)]  # doctest: +SKIP
@@ -46,16 +48,23 @@ def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[
     (``module``, ``_orig_mod``, ...) it is a wrapper for certain, and tells nothing. Under any other name it may as well
     be a model with its body, or a pipeline stage: it tells what the body does not. A child with a number is a block.
     """
+    # All of some paths start alike if the first and the last in alphabetical order do.
+    alone = [ways for ways in paths if len(ways) == 1]
+    ends = [min(alone), max(alone)] if alone else []
+    return _models_of(model, [*ends, *(ways for ways in paths if len(ways) > 1)], "")
+
+
+def _models_of(model: nn.Module, paths: Sequence[Paths], path: str) -> list[Wrapped]:
     here = Wrapped(path, model)
     for name, child in sorted(model.named_children(), key=lambda named: named[0] not in WRAPPER_PARTS):
         inside, wrapper = f"{path}.{name}".removeprefix("."), name in WRAPPER_PARTS
         if paths and all(any(way.startswith(inside + ".") for way in ways) for ways in paths):
             if wrapper:
-                return models_of(child, paths, inside)
+                return _models_of(child, paths, inside)
             if not name.isdecimal():
-                return [*models_of(child, paths, inside), here]
+                return [*_models_of(child, paths, inside), here]
         elif wrapper:
-            return [here, *models_of(child, paths, inside)]
+            return [here, *_models_of(child, paths, inside)]
     return [here]
 
 
@@ -82,8 +91,9 @@ def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
 def model_types_of(models: Sequence[Wrapped]) -> set[str]:
     """What a model of transformers, or one that is a part of the model, calls itself in its config."""
     (_, innermost), *outer = models
-    for modules in (innermost.modules(), *([model] for _, model in outer)):
-        types = (getattr(getattr(module, "config", None), "model_type", None) for module in modules)
+    for modules in (every(innermost), *([model] for _, model in outer)):
+        configs = (getattr(module, "config", None) for module in having(modules, "config"))
+        types = (getattr(config, "model_type", None) for config in configs)
         if named := {name for name in types if isinstance(name, str)}:
             return named
     return set()
@@ -106,6 +116,27 @@ def _told(what: str, models: Iterable[Wrapped], names: tuple[tuple[str, ...], ..
         if found:
             return found[0]
     return None
+
+
+def check_width(widths: Mapping[str, int], shapes: Iterable[Shape], told: Told | None) -> None:
+    """The width that a model tells, against those of its embeddings, where this part of the model has any.
+
+    Without them it is the size of some dimension, as that of the norms is. A ``d_model`` of the caller's is not compared:
+    embeddings may have another width than the model, when they are factorised, and that is how to say so.
+    """
+    if told is None:
+        return
+    sizes = set() if widths else set(chain.from_iterable(shapes))
+    if sizes and told.size not in sizes:
+        raise ValueError(
+            f"d_model: expected the size of a parameter's dimension, got {told.size} from {told.by}; give d_model="
+        )
+    if widths and told.size not in widths.values():
+        name, width = next(iter(widths.items()))
+        raise ValueError(
+            f"d_model: expected the width of {name}, {width}, got {told.size} from {told.by}; give d_model=, also where "
+            "the model has another width than its embeddings"
+        )
 
 
 def is_size(number: Any) -> bool:
