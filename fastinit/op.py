@@ -35,11 +35,7 @@ def _fill(
 ) -> None:
     if tensor.numel() == 0:
         return
-    fill = Fill(
-        _LAWS[law](*parameters),
-        Key(seed % 2**64, stream % 2**64),
-        LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset)),
-    )
+    fill = Fill(_LAWS[law](*parameters), *from_words(seed, stream, global_shape, global_offset))
     fill_ = backend_for(tensor.device.type).fill_
     torch.autograd.graph.increment_version(tensor)  # first, as a fill that is interrupted has written too
     fill_(tensor, fill)
@@ -56,6 +52,20 @@ def _fill_fake(tensor: Tensor, *_: object) -> None:
 def _signed(word: int) -> int:
     """A 64-bit word as an operator's int, which is signed."""
     return word - 2**64 if word >= 2**63 else word
+
+
+def to_words(key: Key, shard: LocalShard) -> tuple[int, int, Sequence[int], Sequence[int]]:
+    """A key and a box as an operator takes them: seed, stream, global shape and offset."""
+    shape, offset = tuple(map(_signed, shard.global_shape)), tuple(map(_signed, shard.global_offset))
+    return _signed(key.seed), _signed(key.stream), shape, offset
+
+
+def from_words(
+    seed: int, stream: int, global_shape: Sequence[int], global_offset: Sequence[int]
+) -> tuple[Key, LocalShard]:
+    """The key and the box that an operator was given."""
+    shard = LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset))
+    return Key(seed % 2**64, stream % 2**64), shard
 
 
 def plan(tensor: Tensor, law: Distribution, shard: LocalShard | None) -> Plan | None:
@@ -77,10 +87,7 @@ def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None
         tensor.detach(),
         type(law).__name__,
         law.parameters(),
-        _signed(key.seed),
-        _signed(key.stream),
-        tuple(map(_signed, shard.global_shape)),
-        tuple(map(_signed, shard.global_offset)),
+        *to_words(key, shard),
     )
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Law
 from fastinit.model.checks import check_apart, check_fillable, check_matched, check_present, check_streams, check_width
-from fastinit.model.roles import Named, Role, block_of, fan_in, named_by
+from fastinit.model.roles import Named, Role, block_of, named_by
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
 from fastinit.model.shown import shown
 from fastinit.model.sizes import (
@@ -22,6 +22,7 @@ from fastinit.model.sizes import (
 )
 from fastinit.model.walk import Found, experts_shard, parameters_of, tied
 from fastinit.shard.described import Boxes, boxes_of
+from fastinit.shard.fans import fan_in
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.storage import check_tensor
 from fastinit.stream import Key
