@@ -5,7 +5,7 @@ they multiply numbers of so few bits that each product and each sum is exact, in
 arithmetic, and sums by halves.
 """
 
-from math import ceil, frexp, log2
+from math import ceil, frexp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def orthonormal_rows(matrix: Matrix) -> Matrix:
     It takes four times the matrix's memory, and on one thread some six times as long as LAPACK.
     """
     count, length = matrix.shape
-    bits = (53 - ceil(log2(max(length, 2)))) // 2  # so that `length` products of 2 * bits bits add up within 53
+    bits = _bits(length)
     done: Matrix = matrix.copy()
     parts = np.empty((ceil(_BITS / bits), count, length))  # of what is done, for the products
     for start in range(0, count, PANEL):
@@ -43,6 +43,11 @@ def orthonormal_rows(matrix: Matrix) -> Matrix:
             _gram_schmidt(panel)
         parts[:, start : start + PANEL] = _split(panel, bits)
     return done
+
+
+def _bits(length: int) -> int:
+    """Of how many bits numbers may be, so that ``length`` products of two add up within 53."""
+    return (53 - (length - 1).bit_length()) // 2
 
 
 def _split(numbers: Matrix, bits: int) -> Matrix:
