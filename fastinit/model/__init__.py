@@ -6,6 +6,6 @@ fill.py fills a model and verify.py compares one; materialise.py gives it memory
 what was done. methods.py has the calls of OLMo-core's ``InitMethod``; presets.py and skeleton.py are published architectures.
 shown.py is how names that others chose are printed.
 
-It stands on the fills (init.py, foreach.py) and imports no backend; integrations and the command line stand on it. A framework's
+It stands on the fills (init, foreach.py) and imports no backend; integrations and the command line stand on it. A framework's
 names are patterns in roles.py, a new method is a column in rules.py.
 """
