@@ -36,11 +36,7 @@ def _fill(
 ) -> None:
     if law not in _LAWS:
         raise ValueError(f"law: expected one of {', '.join(_LAWS)}, got {law!r}")
-    fill = Fill(
-        _LAWS[law](*parameters),
-        Key(seed % 2**64, stream % 2**64),
-        LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset)),
-    )
+    fill = Fill(_LAWS[law](*parameters), *from_words(seed, stream, global_shape, global_offset))
     # A compiled graph calls it with whatever tensor it is given, and the backends write by address.
     describe(tensor, fill.shard)
     if tensor.numel() == 0:
@@ -63,6 +59,20 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
+def to_words(key: Key, shard: LocalShard) -> tuple[int, int, Sequence[int], Sequence[int]]:
+    """A key and a box as an operator takes them: seed, stream, global shape and offset."""
+    shape, offset = tuple(map(_signed, shard.global_shape)), tuple(map(_signed, shard.global_offset))
+    return _signed(key.seed), _signed(key.stream), shape, offset
+
+
+def from_words(
+    seed: int, stream: int, global_shape: Sequence[int], global_offset: Sequence[int]
+) -> tuple[Key, LocalShard]:
+    """The key and the box that an operator was given."""
+    shard = LocalShard(tuple(n % 2**64 for n in global_shape), tuple(n % 2**64 for n in global_offset))
+    return Key(seed % 2**64, stream % 2**64), shard
+
+
 def plan(tensor: Tensor, law: Distribution, shard: LocalShard | None) -> Plan | None:
     """The plan of a fill by the backend of the tensor's device; None where only the operator will do."""
     return plan_of(tensor, law, shard, backend_for)
@@ -82,10 +92,7 @@ def fill(tensor: Tensor, law: Distribution, key: Key, shard: LocalShard) -> None
         tensor.detach(),
         type(law).__name__,
         law.parameters(),
-        _signed(key.seed),
-        _signed(key.stream),
-        tuple(map(_signed, shard.global_shape)),
-        tuple(map(_signed, shard.global_offset)),
+        *to_words(key, shard),
     )
 
 

@@ -7,7 +7,7 @@ import interpreted
 import pytest
 
 import fastinit
-from fastinit import op
+from fastinit import init, op
 from fastinit.backends import reference
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.lowered import Regime
@@ -24,6 +24,7 @@ def test_goldens_are_of_this_stream():
 
 def test_goldens_are_complete():
     """A public fill, a dtype or a regime without a golden is not under the promise."""
+    assert {name for name in init.__all__ if name.endswith("_")} == {*goldens.LAWS, *goldens.SCHEMES}
     fills = {name for name in fastinit.__all__ if name.endswith("_") and "model" not in name and "__" not in name}
     assert fills - {"foreach_fill_"} == set(goldens.LAWS)  # whose laws are those of the others
     assert set(goldens.DTYPES.values()) == set(DTYPES)
@@ -38,12 +39,12 @@ def test_default_cpu_backend(case):
 
 
 def test_in_one_list():
-    cases = goldens.cases()
+    cases = [case for case in goldens.cases() if case[0] in goldens.LAWS]
     tensors, shards = zip(*(goldens.LAYOUTS[layout](goldens.DTYPES[dtype]) for *_, dtype, layout in cases), strict=True)
     laws = [LAWS[fill](*goldens.LAWS[fill][law]) for fill, law, *_ in cases]
     filled = fastinit.foreach_fill_(tensors, laws, keys=[goldens.KEY] * len(cases), shards=shards)
     digests = {" | ".join(case): goldens.sha256(tensor) for case, tensor in zip(cases, filled, strict=True)}
-    assert digests == GOLDENS["sha256"]
+    assert digests.items() <= GOLDENS["sha256"].items()
 
 
 @pytest.mark.parametrize("case", goldens.cases(), ids=" | ".join)

@@ -19,7 +19,7 @@ from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogO
 from fastinit.model import filling
 from fastinit.model.filling import fill_law_
 from fastinit.model.methods import InitMethod, init_linear
-from fastinit.model.roles import Role, fan_in, matches, named_by
+from fastinit.model.roles import Role, matches, named_by
 from fastinit.model.rules import METHODS, Sizes, law_of
 
 # 64 wide: 1/8. 8 blocks: sqrt(2 * 8) = 4. Block 1: sqrt(2 * (1 + 1)) = 2. 256 inputs: 1/16.
@@ -114,37 +114,6 @@ def test_a_size_that_is_missing_is_named(method: str, role: Role, size: str) -> 
 def test_unknown_method() -> None:
     with pytest.raises(ValueError, match=r"method: expected one of normal, .* got 'xavier'"):
         law_of("xavier", Role.NORM, SIZES)
-
-
-@pytest.mark.parametrize(
-    ("layout", "shape", "experts", "inputs"),
-    [
-        ("o i", (96, 32), None, 32),
-        ("o i k", (96, 1, 4), None, 4),
-        ("e i o", (8, 32, 96), None, 32),
-        ("e o i", (8, 96, 32), None, 32),
-        ("(e i) o", (8 * 32, 96), 8, 32),
-        ("(e o) i", (8 * 96, 32), 8, 32),
-        ("i (e o)", (32, 8 * 96), 8, 32),
-        ("(e i)", (8 * 32,), 8, 32),
-    ],
-)
-def test_fan_of_a_layout(layout: str, shape: tuple[int, ...], experts: int | None, inputs: int) -> None:
-    assert fan_in(layout, shape, experts) == inputs
-
-
-@pytest.mark.parametrize(
-    ("layout", "shape", "experts", "message"),
-    [
-        ("o i", (8, 96, 32), None, "layout: "),
-        ("o o", (96, 32), None, "layout: "),
-        ("(e i) o", (8 * 32, 96), None, "num_experts: "),
-        ("(e i) o", (8 * 32, 96), 7, "num_experts: "),
-    ],
-)
-def test_layouts_that_do_not_fit(layout: str, shape: tuple[int, ...], experts: int | None, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fan_in(layout, shape, experts)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ WITHOUT_TORCH = (
     "fill",
     "shard.geometry",
     "shard.axes",
+    "shard.fans",
     "shard.placements",
     "shard.memory",
     "model.presets",
@@ -107,7 +108,7 @@ def test_imports_go_one_way(module: str) -> None:
     assert reached <= MAY_IMPORT[own], f"{module} imports what is above it"
 
 
-@pytest.mark.parametrize("folder", ["law", "shard", "model", "backends", "integrations", "cli"])
+@pytest.mark.parametrize("folder", ["law", "shard", "init", "model", "backends", "integrations", "cli"])
 def test_a_wing_says_what_it_holds(folder: str) -> None:
     """Each file by its name, and who may import from it."""
     text = ast.get_docstring(ast.parse(SOURCES[f"fastinit.{folder}.__init__"].read_text("utf-8"))) or ""

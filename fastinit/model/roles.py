@@ -1,4 +1,4 @@
-"""What a parameter is for, and how many inputs it has: from its name, by ordered patterns. No tensor, no torch.
+"""What a parameter is for, and where its number of inputs is found: from its name, by ordered patterns. No tensor, no torch.
 
 A pattern is a parameter's dotted name, in which ``*`` stands for any letters of one part, ``{a,b}`` for either, and the
 part ``**`` for any number of parts, none included. The first pattern that matches counts.
@@ -8,10 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache, lru_cache
-from math import prod
-
-from fastinit.shard.geometry import Shape
+from functools import cache
 
 
 class Role(Enum):
@@ -52,7 +49,7 @@ class Role(Enum):
 class Named:
     """The role of the parameters whose name matches a pattern, and where the number of their inputs comes from.
 
-    ``inputs`` is a layout (see :func:`fan_in`), ".name" for an attribute of the module that owns the parameter,
+    ``inputs`` is a layout (see shard/fans.py), ".name" for an attribute of the module that owns the parameter,
     "=name" for the inputs of another parameter of that module, or "" for none.
     """
 
@@ -213,37 +210,3 @@ def block_of(name: str) -> int | None:
             return int(part)
         before = part
     return None
-
-
-@lru_cache(maxsize=4096)  # a model has a few shapes
-def fan_in(layout: str, shape: Shape, num_experts: int | None = None) -> int:
-    """Inputs of one output of a weight, whose layout names each dimension: i input, o output, e expert, k kernel.
-
-    >>> fan_in("o i", (4096, 1024))  # torch.nn.Linear
-    1024
-    >>> fan_in("e i o", (64, 2048, 1024)), fan_in("e o i", (64, 2048, 1024))
-    (2048, 1024)
-    >>> fan_in("(e i) o", (64 * 2048, 1024), num_experts=64)  # the experts' rows below each other
-    2048
-
-    ``shape`` is the logical tensor's, not a shard's. The fan that ``torch.nn.init`` takes of a 3-D tensor is that of a
-    convolution, and wrong for a bank of experts by the number of experts or of outputs.
-
-    Raises ``ValueError`` when the layout does not fit the shape, or needs a number of experts that is None.
-    """
-    axes = re.findall(r"\([^)]*\)|\S+", layout)
-    if len(axes) != len(shape) or "i" not in layout:
-        raise ValueError(
-            f"layout: expected a letter for each dimension of {tuple(shape)}, i among them, got {layout!r}"
-        )
-    return prod(_inputs(axis, size, layout, num_experts) for axis, size in zip(axes, shape, strict=True))
-
-
-def _inputs(axis: str, size: int, layout: str, num_experts: int | None) -> int:
-    if not set(axis) & {"i", "k"}:
-        return 1
-    if "e" not in axis:
-        return size
-    if not num_experts or size % num_experts:
-        raise ValueError(f"num_experts: expected a divisor of {size} for layout {layout!r}, got {num_experts}")
-    return size // num_experts

@@ -20,7 +20,7 @@ class Sizes:
     """What a rule may ask for. A rule that needs what is None raises a ``ValueError`` that names it.
 
     ``block`` counts from 0 and ``num_blocks`` is the whole model's, whatever part of it is at hand; ``fan_in`` is the
-    number of inputs of one output (see roles.py). Where a rule depends on the depth, ``num_blocks`` that the block is none of
+    number of inputs of one output (see shard/fans.py). Where a rule depends on the depth, ``num_blocks`` that the block is none of
     are a ``ValueError``.
     """
 

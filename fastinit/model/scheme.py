@@ -8,7 +8,7 @@ from torch import nn
 from fastinit.law.distributions import Normal
 from fastinit.model.matched import matched
 from fastinit.model.planned import Given, Part
-from fastinit.model.roles import Named, Role, block_of, fan_in
+from fastinit.model.roles import Named, Role, block_of
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
 from fastinit.model.shown import shown
 from fastinit.model.sizes import (
@@ -21,6 +21,7 @@ from fastinit.model.sizes import (
     models_of,
     num_blocks_of,
 )
+from fastinit.shard.fans import fan_in
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import check_tensor
 from fastinit.stream import Key

@@ -1,5 +1,6 @@
 """describe: all that a fill must know of a tensor, found out once, with every check of it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -19,13 +20,13 @@ class Described(NamedTuple):
     sharded: bool
 
 
-def describe(tensor: Tensor, shard: LocalShard | None) -> Described:
+def describe(tensor: Tensor, shard: LocalShard | None, check: Callable[[Tensor], None] = check_tensor) -> Described:
     """Where a tensor lies, and that it can be filled.
 
-    Raises ``TypeError`` or ``ValueError`` for what is no dense tensor with memory of its own, of a dtype that can be filled, and
-    for a shard that does not fit, or with a DTensor.
+    Raises ``TypeError`` or ``ValueError`` for what is no dense tensor with memory of its own, of a dtype that can be filled
+    (or what ``check`` asks for in place of that), and for a shard that does not fit, or with a DTensor.
     """
-    check_tensor(tensor)
+    check(tensor)
     boxes = boxes_of(tensor, shard)
     if not torch.compiler.is_compiling():
         for view, _ in boxes:

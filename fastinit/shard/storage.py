@@ -34,18 +34,25 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def check_tensor(tensor: Tensor) -> None:
-    """Raise unless it is a dense tensor, with memory that holds its values, of a dtype that can be filled."""
+def check_dense(tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless it is a dense tensor, of any dtype that is not quantised."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"tensor: expected a torch.Tensor, got {type(tensor).__name__}")
     if isinstance(tensor, _LAZY):
         raise TypeError("tensor: expected one with a shape, got a lazy one: run the module once, or materialize() it")
     if tensor.is_nested:
         raise TypeError("tensor: expected a dense (strided) tensor, got a nested one: fill each tensor of its unbind()")
-    if tensor.dtype not in DTYPES:
-        raise TypeError(f"tensor: expected dtype float32, bfloat16, float16 or float64, got {tensor.dtype}")
     if tensor.layout != torch.strided:
         raise TypeError(f"tensor: expected a dense (strided) tensor, got layout {tensor.layout}")
+    if tensor.is_quantized:
+        raise TypeError(f"tensor: expected one that holds its values, got a quantised one of dtype {tensor.dtype}")
+
+
+def check_tensor(tensor: Tensor) -> None:
+    """Raise unless it is a dense tensor, with memory that holds its values, of a dtype that can be filled."""
+    check_dense(tensor)
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"tensor: expected dtype float32, bfloat16, float16 or float64, got {tensor.dtype}")
     if not torch.compiler.is_compiling() and tensor.is_neg():
         raise ValueError(
             "tensor: expected one whose memory holds its values, got a view that torch negates when it is read "
@@ -130,7 +137,7 @@ def write(tensor: Tensor, into: Callable[[Tensor], object]) -> None:
     A detached tensor shares memory and version. Autograd is not switched off, as an interrupt in the switch would leave it off for
     good. torch lets nobody write to a tensor that was made under ``torch.inference_mode``, but there.
     """
-    if tensor.is_inference():
+    if not torch.compiler.is_compiling() and tensor.is_inference():
         with torch.inference_mode():
             into(tensor)
     else:

@@ -1,4 +1,4 @@
-"""trunc_normal_, normal_, uniform_: torch.nn.init's calls, filled from (seed, parameter name, global index) alone."""
+"""trunc_normal_, normal_, uniform_: the laws themselves, from (seed, parameter name, global index) alone."""
 
 import warnings
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def trunc_normal_(
     The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function within 3 std and to
     3e-6 beyond (README, "The law"); one fp32 value, rounded once to the dtype.
     """
-    law = _law(TruncatedNormal, mean, std, a, b)
+    law = made(TruncatedNormal, mean, std, a, b)
     if law.mean < law.a - 2 * law.std or law.mean > law.b + 2 * law.std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in fastinit.trunc_normal_. The values follow the law all the same; "
@@ -69,6 +69,31 @@ def trunc_normal_(
             stacklevel=2,
         )
     return fill_(tensor, law, generator=generator, key=key, shard=shard)
+
+
+def trunc_normal_tf_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
+    *,
+    key: Key | None = None,
+    shard: LocalShard | None = None,
+) -> Tensor:
+    """Fill the tensor, in place, with a normal that is conditioned to lie in [mean + a std, mean + b std].
+
+    >>> w = trunc_normal_tf_(torch.empty(2048, 1024), std=0.02, a=-3.0, b=3.0, key=Key.of("lm_head.weight", seed=0))
+
+    It is :func:`trunc_normal_` with bounds in units of std, as TensorFlow, JAX and timm (by this name) have them, and has its
+    arguments, result and errors. With ``std=0`` all values are the mean.
+    """
+    normal, unit = made(Normal, mean, std), made(TruncatedNormal, 0.0, 1.0, a, b)
+    bounds = (normal.mean + normal.std * bound if normal.std else normal.mean for bound in (unit.a, unit.b))
+    return fill_(
+        tensor, made(TruncatedNormal, normal.mean, normal.std, *bounds), generator=generator, key=key, shard=shard
+    )
 
 
 def normal_(
@@ -87,7 +112,7 @@ def normal_(
     The arguments, the result and the errors are those of :func:`trunc_normal_`. All 2**32 quantiles lie within 6.35 std of the
     mean; an fp16 value past fp16's range is infinite, as in torch.
     """
-    return fill_(tensor, _law(Normal, mean, std), generator=generator, key=key, shard=shard)
+    return fill_(tensor, made(Normal, mean, std), generator=generator, key=key, shard=shard)
 
 
 def uniform_(
@@ -108,7 +133,7 @@ def uniform_(
     ``a``. An interval narrower than 2**-94 is even to 2**-24 of its width; one narrower than 2**-126, where fp32's normal
     numbers end, is a ``ValueError``. The other arguments, the result and the errors are those of :func:`trunc_normal_`.
     """
-    return fill_(tensor, _law(Uniform, a, b), generator=generator, key=key, shard=shard)
+    return fill_(tensor, made(Uniform, a, b), generator=generator, key=key, shard=shard)
 
 
 def fill_(
@@ -119,20 +144,16 @@ def fill_(
     key: Key | None = None,
     shard: LocalShard | None = None,
 ) -> Tensor:
-    """Fill the tensor from any law of distributions.py: what the three public fills are made of."""
-    if key is not None and generator is not None:
-        raise ValueError("key: expected a key or a generator, got both")
-    if key is not None and not isinstance(key, Key):
-        raise TypeError(f"key: expected a fastinit.Key, got {key!r}")
-    if generator is not None and not isinstance(generator, Generator):
-        raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
+    """Fill the tensor from any law of distributions.py: what all random fills are made of."""
+    if type(key) is not Key or generator is not None:
+        check_source(key, generator)
     plan = op.plan(tensor, law, shard)
     if plan is not None:
         plan(tensor, draw_key(generator or default_generator(tensor.device)) if key is None else key)
         return tensor
     described = describe(tensor, shard)
     if not torch.compiler.is_compiling():  # the operator checks it too, but a rank without elements does not call it
-        _check_bounds(law, tensor.dtype)
+        check_bounds(law, tensor.dtype)
     if tensor.is_meta:
         return tensor
     if key is None:
@@ -146,7 +167,17 @@ def fill_(
     return tensor
 
 
-def _law(kind: type[_Law], *numbers: float) -> _Law:
+def check_source(key: Key | None, generator: Generator | None) -> None:
+    """Raise unless there is at most one of a key and a generator."""
+    if key is not None and generator is not None:
+        raise ValueError("key: expected a key or a generator, got both")
+    if key is not None and not isinstance(key, Key):
+        raise TypeError(f"key: expected a fastinit.Key, got {key!r}")
+    if generator is not None and not isinstance(generator, Generator):
+        raise TypeError(f"generator: expected a torch.Generator, got {generator!r}")
+
+
+def made(kind: type[_Law], *numbers: float) -> _Law:
     """A law, made and checked once for the same floats. Numbers of other types may change, or be equal to what they are not."""
     if torch.compiler.is_compiling() or {*map(type, numbers)} != {float}:
         return kind(*numbers)
@@ -158,6 +189,6 @@ _known_law: Callable[..., Any] = lru_cache(maxsize=4096)(lambda kind, *numbers: 
 
 
 @lru_cache(maxsize=4096)
-def _check_bounds(law: Distribution, dtype: torch.dtype) -> None:
+def check_bounds(law: Distribution, dtype: torch.dtype) -> None:
     """Raise ``ValueError`` where the dtype has no value of the law."""
     lower(law).bounds(str(dtype).removeprefix("torch."))
