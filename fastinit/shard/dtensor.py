@@ -33,6 +33,12 @@ def is_dtensor_type(kind: type) -> bool:
     return module is not None and issubclass(kind, module.DTensor)
 
 
+def local_of(dtensor: Tensor) -> Tensor:
+    """The tensor that this rank holds of a DTensor. ``to_local`` would record autograd history; ``_local_tensor`` is private."""
+    local: Tensor = dtensor._local_tensor  # type: ignore[attr-defined]
+    return local
+
+
 def local_fills(
     dtensor: Tensor, known: dict[Hashable, tuple[Box, ...]] | None = None
 ) -> list[tuple[Tensor, LocalShard]]:

@@ -1,0 +1,94 @@
+"""What of torch.nn.init is replaced while a tape runs, and what is not told to it: all else is seen as operators.
+
+``_no_grad_trunc_normal_`` is private, and the same in torch 2.11 to 2.13; ``trunc_normal_`` looks it up when it is called, through
+partials and captured references too. It draws in a loop until all values are inside: the tape is to see one law.
+"""
+
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fastinit.law.distributions import TruncatedNormal
+from fastinit.recipe.tape import Tape
+
+_NAME = "_no_grad_trunc_normal_"
+_running = threading.local()  # .tapes: those of this thread, the innermost last
+_lock = threading.Lock()
+_entered = 0
+_original: Any = None
+
+
+@contextmanager
+def recording(tape: Tape) -> Iterator[None]:
+    """Within it, what this thread does is noted on the tape. Other threads, and everything afterwards, see torch as it was."""
+    tapes = _tapes()
+    with _replaced(), _AsIfOnDevice(), tape:
+        tapes.append(tape)
+        try:
+            yield
+        finally:
+            tapes.pop()
+
+
+def _tapes() -> list[Tape]:
+    if not hasattr(_running, "tapes"):
+        _running.tapes = []
+    found: list[Tape] = _running.tapes
+    return found
+
+
+@contextmanager
+def _replaced() -> Iterator[None]:
+    """The hook is there while any thread records."""
+    global _entered, _original
+    with _lock:
+        if not _entered:
+            _original = getattr(nn.init, _NAME)
+            setattr(nn.init, _NAME, _trunc_normal_)
+        _entered += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _entered -= 1
+            if not _entered:
+                setattr(nn.init, _NAME, _original)
+
+
+def _trunc_normal_(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Generator | None = None
+) -> Tensor:
+    tapes = _tapes()
+    if not tapes:
+        return _original(tensor, mean, std, a, b, generator=generator)  # type: ignore[no-any-return]
+    if mean < a - 2 * std or mean > b + 2 * std:
+        warnings.warn("mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The values follow the law all the same.", stacklevel=3)
+    with tapes[-1].aside():
+        tapes[-1].draw(tensor, TruncatedNormal(mean, std, a, b))
+    return tensor
+
+
+class _AsIfOnDevice(TorchFunctionMode):
+    """torch.nn.init is not told that a tensor is on the meta device: orthogonal_, sparse_ and dirac_ would do nothing there."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function == _IS_META and _asked_by(sys._getframe(1)) is nn.init.__dict__:
+            return False
+        return function(*args, **(kwargs or {}))
+
+
+def _asked_by(frame: Any) -> Any:
+    """The module that asks, whatever modes are in between."""
+    while frame.f_code.co_name == "__torch_function__":
+        frame = frame.f_back
+    return frame.f_globals
+
+
+_IS_META = torch.Tensor.is_meta.__get__  # type: ignore[attr-defined]
