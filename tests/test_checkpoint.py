@@ -15,8 +15,9 @@ import fastinit
 from fastinit import __main__ as cli
 from fastinit.cli.digest import tensor_digest
 from fastinit.model.filling import fill_planned_
-from fastinit.model.plan import Scheme, plan_of
+from fastinit.model.plan import plan_of
 from fastinit.model.presets import preset
+from fastinit.model.scheme import Scheme
 from fastinit.model.skeleton import build, numel
 
 

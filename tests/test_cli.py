@@ -21,8 +21,10 @@ from fastinit.fill import Fill
 from fastinit.law.formats import FORMATS
 from fastinit.law.transformed import Constant
 from fastinit.model.filling import fill_planned_
-from fastinit.model.plan import Planned, Scheme, plan_of
+from fastinit.model.plan import plan_of
+from fastinit.model.planned import Planned
 from fastinit.model.presets import preset
+from fastinit.model.scheme import Scheme
 from fastinit.model.skeleton import build, numel
 from fastinit.shard.storage import DTYPES, dtype_name
 from fastinit.stream import Key

@@ -15,9 +15,9 @@ from fastinit import Key, LocalShard, init_model_, verify_model_
 from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Constant
 from fastinit.model import verify
-from fastinit.model.plan import Scheme
 from fastinit.model.roles import Named, Role
 from fastinit.model.rules import truncated
+from fastinit.model.scheme import Scheme
 
 DIM, HIDDEN, EXPERTS, BLOCKS = 16, 24, 4, 4
 

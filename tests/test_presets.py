@@ -6,10 +6,12 @@ import pytest
 
 from fastinit.law.distributions import Normal, TruncatedNormal
 from fastinit.law.transformed import Constant
-from fastinit.model.plan import Planned, Scheme, plan_of
+from fastinit.model.plan import plan_of
+from fastinit.model.planned import Planned
 from fastinit.model.presets import preset, presets
 from fastinit.model.roles import Role, block_of
 from fastinit.model.rules import METHODS
+from fastinit.model.scheme import Scheme
 from fastinit.model.skeleton import build, numel
 from fastinit.stream import Key
 
@@ -142,7 +144,7 @@ ROLES = (
 
 def planned_of(method: str, role: Role, block: int | None) -> Planned:
     plan = plan_of(build(preset("tiny-moe")), Scheme(method, std=0.03))
-    return next(planned for planned in plan if planned.role is role and block_of(planned.name) == block)
+    return next(planned for planned in plan if planned.role == role.value and block_of(planned.name) == block)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastinit.cli.index import Index
 from fastinit.model.filling import fill_planned_
-from fastinit.model.plan import Planned
+from fastinit.model.planned import Planned
 from fastinit.shard.geometry import LocalShard, Shape
 
 Fill = Callable[[str, Tensor, LocalShard | None], object]  # of the part of the tensor called so, or of all of it

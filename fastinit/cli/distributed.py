@@ -20,7 +20,7 @@ from fastinit.cli.report import FASTINIT, roles_table, totals
 from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.model.filling import fill_plan_
-from fastinit.model.plan import Planned
+from fastinit.model.planned import Planned
 from fastinit.model.report import row_of
 from fastinit.model.roles import Role
 from fastinit.shard.storage import dtype_name
@@ -97,7 +97,7 @@ def _run(arguments: Namespace, device: torch.device) -> int:
     watch = Stopwatch(device)
     dist.barrier()
     for role, members in by_role(plan):
-        watch.time((FASTINIT, role.value), partial(fill_plan_, members))
+        watch.time((FASTINIT, role), partial(fill_plan_, members))
     collectives = _collectives(lambda: fill_plan_(plan))
 
     rows = [row_of(planned) for _, members in by_role(plan) for planned in members]
@@ -155,10 +155,11 @@ def _shard(model: nn.Module, plan: Sequence[Planned], mesh: DeviceMesh) -> None:
     names = tuple(name for name in ("ep", "tp") if mesh[name].size() > 1)
     for planned in plan if names else ():
         splits: dict[str, Placement] = {"ep": Replicate(), "tp": Replicate()}
-        if planned.role in _EXPERTS:
+        role = Role(planned.role)
+        if role in _EXPERTS:
             splits["ep"] = Shard(0)
-        if planned.role in _TENSOR_PARALLEL:
-            splits["tp"] = Shard(_TENSOR_PARALLEL[planned.role])
+        if role in _TENSOR_PARALLEL:
+            splits["tp"] = Shard(_TENSOR_PARALLEL[role])
         inner = mesh[names] if len(names) > 1 else mesh[names[0]]
         weight = distribute_tensor(planned.parameter.detach(), inner, [splits[name] for name in names])
         owner, _, name = planned.paths[0].rpartition(".")

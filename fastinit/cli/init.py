@@ -25,7 +25,7 @@ from fastinit.cli.stopwatch import Stopwatch
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant
 from fastinit.model.filling import fill_plan_, fill_planned_
-from fastinit.model.plan import Planned
+from fastinit.model.planned import Planned
 from fastinit.model.presets import Preset
 from fastinit.model.report import row_of
 from fastinit.model.shown import shown
@@ -63,8 +63,8 @@ def run(arguments: Namespace) -> int:
         for role, members in by_role(plan):
             compile_(members[0])
             if arguments.compare:
-                watch.time((TORCH, role.value), partial(_torch_fill, members))
-            watch.time((FASTINIT, role.value), partial(fill_plan_, members))
+                watch.time((TORCH, role), partial(_torch_fill, members))
+            watch.time((FASTINIT, role), partial(fill_plan_, members))
             if arguments.shards:
                 different += [planned.name for planned in members if not _same_in_shards(planned, arguments.shards)]
             advance(sum(planned.parameter.numel() for planned in members))

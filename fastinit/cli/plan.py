@@ -23,5 +23,5 @@ def run(arguments: Namespace) -> int:
     else:
         model = of_function(arguments.model)
     plan = asked_plan(model, arguments)
-    print(table(_HEADER, [(shown(p.name), p.role.value, law_text(p.law), shape_text(p.global_shape)) for p in plan]))
+    print(table(_HEADER, [(shown(p.name), p.role, law_text(p.law), shape_text(p.global_shape)) for p in plan]))
     return 0

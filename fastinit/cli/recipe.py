@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
-from fastinit.model.plan import Planned, Scheme, plan_of
+from fastinit.model.plan import plan_of
+from fastinit.model.planned import Planned
 from fastinit.model.presets import Preset, preset, presets
 from fastinit.model.rules import METHODS
+from fastinit.model.scheme import Scheme
 from fastinit.model.shown import quoted, shown
 from fastinit.model.skeleton import build
 from fastinit.shard.storage import DTYPES, dtype_name

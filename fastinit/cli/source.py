@@ -11,9 +11,11 @@ from torch import nn
 from fastinit.cli.errors import UsageError
 from fastinit.cli.memory import size_text
 from fastinit.model.materialise import materialise
-from fastinit.model.plan import Planned, Scheme, plan_of
+from fastinit.model.plan import plan_of
+from fastinit.model.planned import Planned
 from fastinit.model.presets import Preset, preset
 from fastinit.model.roles import Role
+from fastinit.model.scheme import Scheme
 from fastinit.model.skeleton import build, numel
 
 
@@ -71,8 +73,8 @@ def materialised(model: nn.Module, arguments: Namespace, device: torch.device) -
     return asked_plan(model, arguments)
 
 
-def by_role(plan: Sequence[Planned]) -> Iterator[tuple[Role, list[Planned]]]:
+def by_role(plan: Sequence[Planned]) -> Iterator[tuple[str, list[Planned]]]:
     """The plan's parameters by what they are for, in the order in which roles.py lists that."""
-    order = list(Role)
+    order = [role.value for role in Role]
     ordered = sorted(plan, key=lambda planned: order.index(planned.role))
     return ((role, list(members)) for role, members in groupby(ordered, key=lambda planned: planned.role))

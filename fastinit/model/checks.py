@@ -1,8 +1,7 @@
 """What must hold of a model before the first of its parameters is written. Every error names the parameters."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable
 from functools import lru_cache
-from itertools import chain
 
 import numpy as np
 from torch import Tensor, nn
@@ -11,24 +10,13 @@ from torch.nn.parameter import is_lazy
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
 from fastinit.law.transformed import Law
-from fastinit.model.roles import Named, named_by
 from fastinit.model.shown import shown
-from fastinit.model.sizes import Told, Wrapped
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
-from fastinit.shard.geometry import LocalShard, Shape
+from fastinit.shard.geometry import LocalShard
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import Memory, dtype_name
-from fastinit.stream import WRAPPER_PARTS, Key
-
-# Parts of names that tell why no pattern matches, and what to do then.
-_ADVICE = {
-    "parametrizations": "remove the parametrizations first, with torch.nn.utils.parametrize.remove_parametrizations",
-    "weight_g": "remove the weight norm first, with torch.nn.utils.remove_weight_norm",
-    "_flat_param": "wrap the model by FullyShardedDataParallel with use_orig_params=True, or by fully_shard",
-    "base_layer": "fill the base model before its adapters are added, or give roles for both",
-    "lora_A": "fill the base model before its adapters are added, or give roles for both",
-}
+from fastinit.stream import Key
 
 
 def check_present(model: nn.Module, found: Iterable[Found]) -> None:
@@ -54,66 +42,14 @@ def check_present(model: nn.Module, found: Iterable[Found]) -> None:
         )
 
 
-def check_streams(found: Iterable[Found], keys: Mapping[str, Key]) -> None:
+def check_streams(found: Iterable[Found], keys: Iterable[Key]) -> None:
     """Equal streams are equal values: two parameters of one canonical name, or a collision of the digest."""
     by_stream: dict[int, Found] = {}
-    for parameter in found:
-        other = by_stream.setdefault(keys[parameter.name].stream, parameter)
+    for parameter, key in zip(found, keys, strict=True):
+        other = by_stream.setdefault(key.stream, parameter)
         if other is not parameter:
             names = f"{other.name} and {parameter.name}"
             raise ValueError(f"model: expected a stream id for each parameter, got one for {names}")
-
-
-def check_matched(
-    named: Mapping[str, Named | None], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
-) -> None:
-    """That a pattern matches each name."""
-    unmatched = [name for name, match in named.items() if match is None]
-    if not unmatched:
-        return
-    model = f" in a model of type {', '.join(sorted(model_types))}" if model_types else ""
-    parts = set(chain.from_iterable(name.split(".") for name in unmatched))
-    advice = dict.fromkeys(text for part, text in _ADVICE.items() if part in parts)
-    advice |= dict.fromkeys(_inside(named, model_types, models, roles))
-    raise ValueError(
-        f"roles: expected a pattern for every parameter, found none{model} for these {len(unmatched)}; add "
-        f"(pattern, Role) pairs, see fastinit.model.roles"
-        + "".join(f"; {text}" for text in advice)
-        + ":\n  "
-        + "\n  ".join(map(shown, unmatched))
-    )
-
-
-def _inside(
-    named: Iterable[str], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
-) -> Iterable[str]:
-    """Which model inside of this one has names that all match."""
-    for path, _ in reversed(models):
-        prefix = "".join(f"{part}." for part in path.split(".") if part and part not in WRAPPER_PARTS)
-        if prefix and None not in named_by((name.removeprefix(prefix) for name in named), model_types, roles).values():
-            yield f"or give model.{path}, whose parameters all have one"
-            return
-
-
-def check_width(widths: Mapping[str, int], shapes: Iterable[Shape], told: Told | None) -> None:
-    """The width that a model tells, against those of its embeddings, where this part of the model has any.
-
-    Without them it is the size of some dimension, as that of the norms is. A ``d_model`` of the caller's is not compared:
-    embeddings may have another width than the model, when they are factorised, and that is how to say so.
-    """
-    if told is None:
-        return
-    sizes = set() if widths else set(chain.from_iterable(shapes))
-    if sizes and told.size not in sizes:
-        raise ValueError(
-            f"d_model: expected the size of a parameter's dimension, got {told.size} from {told.by}; give d_model="
-        )
-    if widths and told.size not in widths.values():
-        name, width = next(iter(widths.items()))
-        raise ValueError(
-            f"d_model: expected the width of {name}, {width}, got {told.size} from {told.by}; give d_model=, also where "
-            "the model has another width than its embeddings"
-        )
 
 
 def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None:
@@ -139,13 +75,16 @@ def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None
             )
 
 
-def check_fillable(tensor: Tensor, law: Law | None, shard: LocalShard | None) -> None:
-    """What a fill would raise of a dense tensor, raised before the first fill."""
+def check_fillable(name: str, tensor: Tensor, law: Law | None, shard: LocalShard | None) -> None:
+    """What a fill would raise of a dense tensor, raised before the first fill, with the parameter's name."""
     if law is None:
         return
-    if isinstance(law, Distribution):
-        _check_value(law, dtype_name(tensor.dtype))
-    describe(tensor, shard)
+    try:
+        describe(tensor, shard)
+        if isinstance(law, Distribution):
+            _check_value(law, dtype_name(tensor.dtype))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
 
 
 @lru_cache(maxsize=4096)

@@ -7,8 +7,9 @@ from torch import nn
 
 from fastinit.model.filling import fill_plan_
 from fastinit.model.materialise import check_device, device_of, materialise
-from fastinit.model.plan import RolePatterns, Scheme, plan_of
+from fastinit.model.plan import plan_of
 from fastinit.model.report import Report, row_of
+from fastinit.model.scheme import RolePatterns, Scheme
 from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard
 

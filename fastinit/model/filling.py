@@ -11,7 +11,7 @@ from fastinit.generator import default_generator, draw_key
 from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
 from fastinit.law.transformed import Constant, Law, Transformed
-from fastinit.model.plan import Planned
+from fastinit.model.planned import Planned
 from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake, write

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit import op
-from fastinit.model.plan import Planned
+from fastinit.model.planned import Planned
 
 
 def device_of(device: torch.device | str) -> torch.device:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
-from fastinit.model.plan import Planned
+from fastinit.model.planned import Planned
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import Shape
 from fastinit.shard.storage import dtype_name
@@ -52,7 +52,7 @@ def row_of(planned: Planned) -> Row:
     return Row(
         name=planned.name,
         tied=planned.tied,
-        role=planned.role.value,
+        role=planned.role,
         law=planned.law,
         key=planned.key,
         dtype=dtype_name(parameter.dtype),

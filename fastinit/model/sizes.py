@@ -4,14 +4,15 @@ What wraps a model has attributes of its own, which mean something else: ``dim``
 innermost model that tells counts, and of what it tells, its config's included, the name that means nothing else.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from math import inf
 from numbers import Integral
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from fastinit.shard.geometry import Shape
 from fastinit.stream import WRAPPER_PARTS
 
 Paths = tuple[str, ...]
@@ -106,6 +107,27 @@ def _told(what: str, models: Iterable[Wrapped], names: tuple[tuple[str, ...], ..
         if found:
             return found[0]
     return None
+
+
+def check_width(widths: Mapping[str, int], shapes: Iterable[Shape], told: Told | None) -> None:
+    """The width that a model tells, against those of its embeddings, where this part of the model has any.
+
+    Without them it is the size of some dimension, as that of the norms is. A ``d_model`` of the caller's is not compared:
+    embeddings may have another width than the model, when they are factorised, and that is how to say so.
+    """
+    if told is None:
+        return
+    sizes = set() if widths else set(chain.from_iterable(shapes))
+    if sizes and told.size not in sizes:
+        raise ValueError(
+            f"d_model: expected the size of a parameter's dimension, got {told.size} from {told.by}; give d_model="
+        )
+    if widths and told.size not in widths.values():
+        name, width = next(iter(widths.items()))
+        raise ValueError(
+            f"d_model: expected the width of {name}, {width}, got {told.size} from {told.by}; give d_model=, also where "
+            "the model has another width than its embeddings"
+        )
 
 
 def is_size(number: Any) -> bool:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fastinit.model.filling import fill_planned_
-from fastinit.model.plan import Planned, RolePatterns, Scheme, plan_of
+from fastinit.model.plan import plan_of
+from fastinit.model.planned import Planned
 from fastinit.model.report import Checked, Verification
+from fastinit.model.scheme import RolePatterns, Scheme
 from fastinit.model.walk import packed_in
 from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
