@@ -9,8 +9,8 @@ from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
-from fastinit.law.transformed import Law
 from fastinit.model.shown import shown
+from fastinit.model.tiles import Content, Tiled
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
@@ -75,14 +75,15 @@ def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None
             )
 
 
-def check_fillable(name: str, tensor: Tensor, law: Law | None, shard: LocalShard | None) -> None:
+def check_fillable(name: str, tensor: Tensor, content: Content | None, shard: LocalShard | None) -> None:
     """What a fill would raise of a dense tensor, raised before the first fill, with the parameter's name."""
-    if law is None:
+    if content is None:
         return
     try:
         describe(tensor, shard)
-        if isinstance(law, Distribution):
-            _check_value(law, dtype_name(tensor.dtype))
+        for law in [tile.law for tile in content.tiles] if isinstance(content, Tiled) else [content]:
+            if isinstance(law, Distribution):
+                _check_value(law, dtype_name(tensor.dtype))
     except (TypeError, ValueError) as error:
         raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
 

@@ -1,7 +1,8 @@
 """Carrying out what was planned: any law into one tensor, and a whole plan in a few launches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -12,33 +13,87 @@ from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
 from fastinit.law.transformed import Constant, Law, Transformed
 from fastinit.model.planned import Planned
-from fastinit.shard.described import describe
+from fastinit.model.tiles import Computed, Content, Tiled
+from fastinit.shard import dtensor
+from fastinit.shard.described import boxes_of, describe
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake, write
 from fastinit.stream import Key
 
+_PLAIN = (Tensor, nn.Parameter)
+
+
+class Fixed(NamedTuple):
+    """Values that are there: the whole of a logical tensor."""
+
+    values: Tensor
+
+
+class Task(NamedTuple):
+    """A tensor that stands for a parameter, or for a part of one, and what it is to be filled with."""
+
+    tensor: Tensor
+    law: Law | Fixed
+    key: Key
+    shard: LocalShard | None
+
+
+def tasks_of(
+    tensor: Tensor, content: Content | None, key: Key, shard: LocalShard | None, fixed: Fixed | None = None
+) -> Iterator[Task]:
+    """What is to be done to fill a tensor. ``fixed`` is what was computed before of computed content."""
+    if isinstance(content, Tiled):
+        for view, place in boxes_of(tensor, shard):
+            for tile, part, there in content.cut(view.detach(), place):
+                yield Task(part, tile.law, Key.of(tile.source, key.seed), there)
+    elif isinstance(content, Computed):
+        fixed = fixed or Fixed(content.value(key.seed))
+        for view, place in boxes_of(tensor, shard):
+            yield Task(view, fixed, key, place)
+    elif content is not None:
+        yield Task(tensor, content, key, shard)
+
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
-    others = [planned for planned in plan if not isinstance(planned.law, Distribution)]
-    for planned in others:
-        if type(planned.parameter) is not nn.Parameter:
-            fill_planned_(planned.parameter, planned, planned.shard)
-    random = [planned for planned in plan if isinstance(planned.law, Distribution)]
+    random: list[Task] = []
+    others: list[Task] = []
+    for planned in plan:
+        tasks = tasks_of(planned.parameter, planned.law, planned.key, planned.shard)
+        for task in tasks:
+            (random if isinstance(task.law, Distribution) else others).append(task)
+    for task in others:
+        if type(task.tensor) not in _PLAIN:
+            _fill_task_(task)
     foreach_fill_(
-        [planned.parameter for planned in random],
-        [planned.law for planned in random],  # type: ignore[misc]  # chosen by the type of their laws
-        keys=[planned.key for planned in random],
-        shards=[planned.shard for planned in random],
+        [task.tensor for task in random],
+        [task.law for task in random],  # type: ignore[misc]  # chosen by the type of their laws
+        keys=[task.key for task in random],
+        shards=[task.shard for task in random],
     )
-    for planned in others:
-        if type(planned.parameter) is nn.Parameter:
-            fill_planned_(planned.parameter, planned, planned.shard)
+    for task in others:
+        if type(task.tensor) in _PLAIN:
+            _fill_task_(task)
+    parts = [planned.parameter for planned in plan if isinstance(planned.law, Tiled | Computed)]
+    torch.autograd.graph.increment_version([tensor for tensor in parts if dtensor.is_dtensor(tensor)])
 
 
-def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
+def _fill_task_(task: Task) -> None:
+    tensor, law, key, shard = task
+    if isinstance(law, Fixed):
+        assert shard is not None
+        slices = tuple(slice(o, o + n) for o, n in zip(shard.global_offset, tensor.shape, strict=True))
+        write(tensor, partial(_copy, law.values[slices]))
+    else:
+        fill_law_(tensor, law, key=key, shard=shard)
+
+
+def fill_planned_(
+    tensor: Tensor, planned: Planned, shard: LocalShard | None = None, fixed: Fixed | None = None
+) -> None:
     """Fill a tensor that stands for a parameter, or for the part of it that the shard says."""
-    fill_law_(tensor, planned.law, key=planned.key, shard=shard)
+    for task in tasks_of(tensor, planned.law, planned.key, shard, fixed):
+        _fill_task_(task)
 
 
 def fill_law_(

@@ -1,15 +1,17 @@
 """verify_model_: is a model what its names and a seed say? Compared bit by bit, and nothing is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fastinit.model.filling import fill_planned_
+from fastinit.model.filling import Fixed, fill_planned_
 from fastinit.model.plan import plan_of
-from fastinit.model.planned import Planned
+from fastinit.model.planned import Planned, Source
 from fastinit.model.report import Checked, Verification
-from fastinit.model.scheme import RolePatterns, Scheme
+from fastinit.model.scheme import RolePatterns, rules_of
+from fastinit.model.tiles import Computed
 from fastinit.model.walk import packed_in
 from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
@@ -20,7 +22,7 @@ _CHUNK = 2**20  # elements that are regenerated at a time
 
 def verify_model_(
     model: nn.Module,
-    method: str,
+    method: str | Source,
     *,
     seed: int = 0,
     std: float = 0.02,
@@ -30,6 +32,8 @@ def verify_model_(
     embedding_std: float | None = None,
     embed_scale: float | None = None,
     shards: Mapping[str, LocalShard] | None = None,
+    rename: Callable[[str], str] | Mapping[str, str] | None = None,
+    aliases: Mapping[str, Any] | None = None,
 ) -> Verification:
     """Compare every parameter of a model, bit by bit, with what :func:`init_model_` would fill. Nothing is written.
 
@@ -40,7 +44,20 @@ def verify_model_(
     grow with the model. Each rank checks the part that it holds. The result is true when no parameter differs, and prints
     what does, and what could not be compared: weights that are no parameters.
     """
-    plan = plan_of(model, Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards))
+    rules = rules_of(
+        method,
+        seed,
+        rename,
+        aliases,
+        std=std,
+        roles=roles,
+        num_blocks=num_blocks,
+        d_model=d_model,
+        embedding_std=embedding_std,
+        embed_scale=embed_scale,
+        shards=shards,
+    )
+    plan = plan_of(model, rules)
     for kind, without_values in (("meta", lambda tensor: tensor.is_meta), ("fake", is_fake)):
         names = [planned.name for planned in plan if without_values(planned.parameter)]
         if names:
@@ -51,9 +68,10 @@ def verify_model_(
 def _checked(planned: Planned) -> Checked:
     elements, differing = 0, 0
     first: Shape | None = None
+    fixed = Fixed(planned.law.value(planned.key.seed)) if isinstance(planned.law, Computed) else None
     for view, box in planned.boxes():
         for chunk, place in _chunks(view.detach(), box):
-            mask = _differences(chunk, place, planned)
+            mask = _differences(chunk, place, planned, fixed)
             count = int(mask.sum())
             if count and first is None:
                 index = mask.nonzero()[0].tolist()
@@ -73,8 +91,8 @@ def _chunks(view: Tensor, box: LocalShard) -> Iterator[tuple[Tensor, LocalShard]
         yield from _chunks(view.narrow(dim, start, min(rows, view.shape[dim] - start)), box.shifted(dim, start))
 
 
-def _differences(chunk: Tensor, box: LocalShard, planned: Planned) -> Tensor:
+def _differences(chunk: Tensor, box: LocalShard, planned: Planned, fixed: Fixed | None) -> Tensor:
     """Where the bits are not the regenerated ones."""
     expected = torch.empty(chunk.shape, dtype=chunk.dtype, device=chunk.device)
-    fill_planned_(expected, planned, box)
+    fill_planned_(expected, planned, box, fixed)
     return bits_of(expected) != bits_of(chunk)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from fastinit.law.distributions import DISTRIBUTIONS
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
+from fastinit.model.tiles import Tile
 from fastinit.recipe.boxes import Box, View, boxes_of, merged
-from fastinit.recipe.entries import Entry, Part
+from fastinit.recipe.entries import Entry
 from fastinit.recipe.lifting import law_of
 from fastinit.recipe.pieces import Piece, pieces_of, reached_from
 from fastinit.recipe.replay import Graph, Placed
@@ -117,11 +118,11 @@ class _Binder:
 
     def entry(self, found: _Seen) -> Entry:
         """What a parameter is filled with."""
-        parts = self._parts(found) if found.is_lawful else None
-        if parts is None:
+        tiles = self._tiles(found) if found.is_lawful else None
+        if tiles is None:
             self._own(found)
             return Entry(found.names[0], found.names[1:], found.shape, computed=Graph(found.read, self.placed))
-        return Entry(found.names[0], found.names[1:], found.shape, parts=parts)
+        return Entry(found.names[0], found.names[1:], found.shape, tiles=tiles)
 
     def _hold(self, found: _Seen) -> None:
         """The first that holds a shared leaf as it is gives it its name."""
@@ -152,7 +153,7 @@ class _Binder:
         self._counts[name] += 1
         return Placed(f"{name}#{number}" if number else name, leaf.shape, View.dense(leaf.shape))
 
-    def _parts(self, found: _Seen) -> tuple[Part, ...] | None:
+    def _tiles(self, found: _Seen) -> tuple[Tile, ...] | None:
         """The boxes of a parameter by law and source; None where a box of a shared leaf is no box of it."""
         coloured: list[tuple[Box, Any]] = []
         for piece in found.pieces or ():
@@ -166,7 +167,7 @@ class _Binder:
                 source, shape, first = placed.stream, placed.shape, lies
             coloured.append((box, (law, source, shape, tuple(map(sub, first, box.offset)))))
         return tuple(
-            Part(*box, law, source, LocalShard(shape, tuple(map(add, box.offset, shift))))
+            Tile(*box, law, source, LocalShard(shape, tuple(map(add, box.offset, shift))))
             for box, (law, source, shape, shift) in sorted(merged(coloured), key=lambda part: part[0].offset)
         )
 

@@ -58,7 +58,9 @@ class Box(NamedTuple):
             end, last = start + size, offset[d] + shape[d]
             for first, behind in ((offset[d], start), (end, last)):
                 if first < behind:
-                    left.append(Box((*offset[:d], first, *offset[d + 1 :]), (*shape[:d], behind - first, *shape[d + 1 :])))
+                    left.append(
+                        Box((*offset[:d], first, *offset[d + 1 :]), (*shape[:d], behind - first, *shape[d + 1 :]))
+                    )
             offset[d], shape[d] = start, size
         return left
 

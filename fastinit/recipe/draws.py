@@ -69,7 +69,9 @@ def _empty(named: Arguments) -> Tensor:
 
 
 def _empty_like(named: Arguments) -> Tensor:
-    return torch.empty_like(named["self"], memory_format=named.get("memory_format") or torch.preserve_format, **_factory(named))
+    return torch.empty_like(
+        named["self"], memory_format=named.get("memory_format") or torch.preserve_format, **_factory(named)
+    )
 
 
 _DRAWS = {

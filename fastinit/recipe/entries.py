@@ -1,64 +1,70 @@
-"""What a recipe says of a parameter: laws by boxes, or what it takes to compute it."""
+"""What a recipe says of one parameter."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
-from torch import Tensor
-
-from fastinit.law.transformed import Constant, Law
+from fastinit.law.transformed import Constant
+from fastinit.model.report import law_text
+from fastinit.model.tiles import Computed, Tile
 from fastinit.shard.geometry import LocalShard, Shape
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A box of a parameter, its law, and whose numbers it has: the parameter's own, or those of another one, its ``source``.
-
-    ``shard`` says where the box lies in the logical tensor of the source: in this parameter itself, unless it shares values.
-    """
-
-    offset: Shape
-    shape: Shape
-    law: Law
-    source: str
-    shard: LocalShard
-
-
-class Computed(Protocol):
-    """The values of a parameter that no law describes: drawn numbers, and what torch's operators make of them."""
-
-    def value(self, seed: int) -> Tensor:
-        """The whole logical tensor, in fp64 on the CPU."""
-        ...
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The streams whose numbers it is made from."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
-    """One parameter: its name, those of the parameters tied to it, its logical shape, and what it is filled with.
+    """A parameter's name, the names tied to it, its logical shape, and what it is filled with.
 
-    Either ``parts``, which tile it, or ``computed``; neither for one that is left as it is, and ``note`` says why.
+    Either ``tiles``, which are all of it, or what is ``computed``; neither for one that is left as it is.
     """
 
     name: str
     tied: tuple[str, ...]
     shape: Shape
-    parts: tuple[Part, ...] = ()
+    tiles: tuple[Tile, ...] = ()
     computed: Computed | None = None
-    note: str = ""
 
     @property
     def kind(self) -> str:
-        """"law", "constant", "laws by box", "shared", "derived", or "kept"."""
+        """One of "law", "constant", "laws by box", "shared", "derived" and "kept"."""
         if self.computed is not None:
             return "derived"
-        if not self.parts:
+        if not self.tiles:
             return "kept"
-        if any(part.source != self.name and not isinstance(part.law, Constant) for part in self.parts):
+        if any(tile.source != self.name for tile in self.tiles if not isinstance(tile.law, Constant)):
             return "shared"
-        if len(self.parts) > 1:
+        if len(self.tiles) > 1:
             return "laws by box"
-        return "constant" if isinstance(self.parts[0].law, Constant) else "law"
+        return "constant" if isinstance(self.tiles[0].law, Constant) else "law"
+
+    @property
+    def note(self) -> str:
+        """A word for the report on where its numbers come from, where that is not its own name."""
+        if self.computed is not None:
+            return f"derived from {', '.join(self.computed.sources)}" if self.computed.sources else "derived"
+        others = dict.fromkeys(tile.source for tile in self.tiles if not isinstance(tile.law, Constant))
+        others.pop(self.name, None)
+        return f"shares {', '.join(others)}'s values" if others else ""
+
+    def text(self) -> str:
+        """What it is filled with, for people: each law with the rows, or the box, that it is for."""
+        if self.computed is not None:
+            return str(self.computed)
+        if len(self.tiles) == 1:
+            return law_text(self.tiles[0].law)
+        return ", ".join(f"{_box_text(tile, self.shape)} {law_text(tile.law)}" for tile in self.tiles) or "kept"
+
+
+def whole(name: str, shape: Shape, tile: Tile) -> bool:
+    """Whether a tile is all of a parameter, and its own."""
+    own = LocalShard.whole(shape)
+    return (tile.source, tile.shape, tile.shard) == (name, shape, own)
+
+
+def _box_text(tile: Tile, shape: Shape) -> str:
+    """The box as it is indexed.
+
+    >>> _box_text(Tile((1, 0), (9, 8), Normal(), "w", LocalShard((10, 8), (1, 0))), (10, 8))
+    '[1:10]'
+    """
+    ranges = [":" if n == size else f"{o}:{o + n}" for o, n, size in zip(tile.offset, tile.shape, shape, strict=True)]
+    while len(ranges) > 1 and ranges[-1] == ":":
+        ranges.pop()
+    return f"[{', '.join(ranges)}]"

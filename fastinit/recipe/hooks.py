@@ -29,12 +29,22 @@ _original: Any = None
 def recording(tape: Tape) -> Iterator[None]:
     """Within it, what this thread does is noted on the tape. Other threads, and everything afterwards, see torch as it was."""
     tapes = _tapes()
-    with _replaced(), _AsIfOnDevice(), tape:
+    with _replaced(), uncompiled(), _AsIfOnDevice(), tape:
         tapes.append(tape)
         try:
             yield
         finally:
             tapes.pop()
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Within it nothing runs compiled: a mode sees nothing of that, and no trace of what is replaced may outlive it."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _tapes() -> list[Tape]:
@@ -69,7 +79,8 @@ def _trunc_normal_(
     if not tapes:
         return _original(tensor, mean, std, a, b, generator=generator)  # type: ignore[no-any-return]
     if mean < a - 2 * std or mean > b + 2 * std:
-        warnings.warn("mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The values follow the law all the same.", stacklevel=3)
+        text = "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The values follow the law all the same."
+        warnings.warn(text, stacklevel=3)
     with tapes[-1].aside():
         tapes[-1].draw(tensor, TruncatedNormal(mean, std, a, b))
     return tensor

@@ -34,7 +34,9 @@ class ErrorInverse:
     def truncated(self, a: float, b: float) -> TruncatedNormal | None:
         """The truncated normal that it is, kept in [a, b]; None where that cuts off mass, which then lies at the bounds."""
         for bound, level in ((a, self.low), (b, self.high)):
-            wanted = 0.0 if bound == -math.inf else 1.0 if bound == math.inf else _NORMAL.cdf((bound - self.mean) / self.std)
+            wanted = (
+                0.0 if bound == -math.inf else 1.0 if bound == math.inf else _NORMAL.cdf((bound - self.mean) / self.std)
+            )
             inside = wanted < (level + 1) / 2 if bound is a else wanted > (level + 1) / 2
             if not inside and abs(wanted - (level + 1) / 2) > _MASS:
                 return None
@@ -143,7 +145,12 @@ def _inverse_softplus(step: Drawn, logarithm: Drawn) -> Value | None:
 def _function(name: str, named: dict[str, Any]) -> Value | None:
     """neg, exp, expm1, log, sqrt, erfinv."""
     x = named["self"]
-    if isinstance(x, Same) and name in _OF_NUMBERS:
+    if isinstance(x, Same) and name in def _exp(x: float) -> float:
+    """exp(x), where x is the logarithm of a number that somebody wrote."""
+    return float(f"{math.exp(x):.{_DIGITS}g}")
+
+
+_OF_NUMBERS:
         return Same(_OF_NUMBERS[name](x.value))
     if not isinstance(x, Drawn):
         return None
@@ -153,10 +160,15 @@ def _function(name: str, named: dict[str, Any]) -> Value | None:
         case "erfinv", Uniform(low, high) if -1 <= low < high <= 1:
             return replace(x, law=ErrorInverse(low, high))
         case "exp", Uniform(a, b):
-            return replace(x, law=TimeStep(*(float(f"{math.exp(bound):.{_DIGITS}g}") for bound in (a, b))))
+            return replace(x, law=TimeStep(_exp(a), _exp(b)))
         case _, TimeStep():
             return replace(x, law=replace(x.law, functions=(*x.law.functions, name)))
     return None
+
+
+def _exp(x: float) -> float:
+    """exp(x), where x is the logarithm of a number that somebody wrote."""
+    return float(f"{math.exp(x):.{_DIGITS}g}")
 
 
 _OF_NUMBERS: dict[str, Callable[[float], float]] = {
@@ -211,7 +223,19 @@ _RULES: dict[str, Callable[[str, dict[str, Any]], Value | None]] = {
     **dict.fromkeys(("neg", "exp", "expm1", "log", "sqrt", "erfinv"), _function),
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max"), _clamped),
     **dict.fromkeys(
-        ("zero", "zeros", "zeros_like", "new_zeros", "ones", "ones_like", "new_ones", "full", "full_like", "new_full", "fill"),
+        (
+            "zero",
+            "zeros",
+            "zeros_like",
+            "new_zeros",
+            "ones",
+            "ones_like",
+            "new_ones",
+            "full",
+            "full_like",
+            "new_full",
+            "fill",
+        ),
         _same,
     ),
     "scalar_tensor": _same,

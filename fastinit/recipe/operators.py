@@ -49,4 +49,6 @@ def tensors_in(arguments: Any) -> list[Tensor]:
 
 def written_by(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors among the arguments that are written to."""
-    return tensors_in([args[position] if position < len(args) else kwargs.get(name) for position, name in operator.written])
+    return tensors_in(
+        [args[position] if position < len(args) else kwargs.get(name) for position, name in operator.written]
+    )

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_map_only
 
 from fastinit.model.filling import fill_law_
 from fastinit.recipe.boxes import View
+from fastinit.recipe.expression import expression
 from fastinit.recipe.lifting import law_of
 from fastinit.recipe.operators import operator_of, tensors_in, written_by
 from fastinit.recipe.pieces import reached_from
@@ -39,6 +40,9 @@ class Graph:
         """The streams whose numbers it is made from."""
         leaves = {value.leaf for value in reached_from(self.read) if isinstance(value, Drawn)}
         return tuple(dict.fromkeys(self.placed[leaf].stream for leaf in sorted(leaves, key=lambda leaf: leaf.order)))
+
+    def __str__(self) -> str:
+        return expression(self.read)
 
     def value(self, seed: int) -> Tensor:
         """The whole logical tensor."""
@@ -98,7 +102,9 @@ class _Replay:
     def _called(self, call: Call) -> Tensor:
         operator = operator_of(call.function)
         args, kwargs = tree_map_only(VALUES, self.of, (call.args, call.kwargs))
-        kwargs = {name: _setting(name, given) for name, given in kwargs.items() if name not in ("pin_memory", "generator")}
+        kwargs = {
+            name: _setting(name, given) for name, given in kwargs.items() if name not in ("pin_memory", "generator")
+        }
         written = {position for position, _ in operator.written}
         args = tuple(tree_map_only(Tensor, Tensor.clone, arg) if k in written else arg for k, arg in enumerate(args))
         targets = written_by(operator, args, kwargs)

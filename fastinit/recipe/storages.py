@@ -1,4 +1,4 @@
-"""Storages: what each one holds, as far as it was seen. They are told apart by weak references, as freed addresses are used again."""
+"""Storages: what each holds, as far as it was seen. They are told apart by weak references: a freed address is used again."""
 
 from typing import Any
 
@@ -96,7 +96,7 @@ class Storages:
     def _forget(self) -> None:
         for table in (self._states, self._stand_ins):
             for reference in [reference for reference in table if reference.expired()]:
-                del table[reference]  # type: ignore[attr-defined]  # either table
+                del table[reference]
         self._sweep = 2 * len(self._states) + _MANY
 
 

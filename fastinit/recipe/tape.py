@@ -43,7 +43,7 @@ class Tape(TorchDispatchMode):
     """
 
     def __init__(self, fill: Fill) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.storages = Storages()
         self.random: dict[str, int] = {}  # operators that drew from torch's generators, and how often
         self._fill = fill
@@ -108,10 +108,18 @@ class Tape(TorchDispatchMode):
         if function in _OVERWRITES:  # not a part of what they make: what was there before
             value = self.storages.read(args[1])
             same = args[0].shape == args[1].shape
-            return value if same or isinstance(value, Lost) else Call(_aten.expand.default, (value, list(args[0].shape)), {}, None)
-        outs = {name: Same(0.0, tuple(kwargs[name].shape)) for _, name in operator.written if isinstance(kwargs.get(name), Tensor)}
+            return (
+                value
+                if same or isinstance(value, Lost)
+                else Call(_aten.expand.default, (value, list(args[0].shape)), {}, None)
+            )
+        outs = {
+            name: Same(0.0, tuple(kwargs[name].shape))
+            for _, name in operator.written
+            if isinstance(kwargs.get(name), Tensor)
+        }
         read = tree_map_only(Tensor, self.storages.read, (args, {**kwargs, **outs}))
-        call = Call(function, *read, None)
+        call = Call(function, read[0], read[1], None)
         return next((value for value in inputs_of(call) if isinstance(value, Lost)), call)
 
     def _join(self, function: OpOverload, args: Arguments, kwargs: Named, values: list[Value], result: Tensor) -> None:
