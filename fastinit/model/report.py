@@ -79,9 +79,11 @@ class Report:
     seed: int
     rows: tuple[Row, ...]
     packed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return table(_HEADER, [row.cells() for row in self.rows]) + _packed_text(self.packed, "left as they are")
+        text = table(_HEADER, [row.cells() for row in self.rows]) + _packed_text(self.packed, "left as they are")
+        return "\n".join([text, *self.notes])
 
     def __getitem__(self, name: str) -> Row:
         return next(row for row in self.rows if name in (row.name, *row.tied))

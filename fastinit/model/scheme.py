@@ -96,7 +96,9 @@ def rules_of(source: str | Source, seed: int, rename: Any, aliases: Any, **sizes
         raise TypeError(f"method: expected one of {', '.join(METHODS)}, or a fastinit.Recipe, got {source!r}")
     for name, given in sizes.items():
         if given != _DEFAULTS[name]:
-            raise ValueError(f"{name}: expected none with a recipe, which has the laws of all parameters, got {given!r}")
+            raise ValueError(
+                f"{name}: expected none with a recipe, which has the laws of all parameters, got {given!r}"
+            )
     check_shards(shards)
     return source.rules(seed, shards, rename, aliases)
 

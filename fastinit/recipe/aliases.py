@@ -36,7 +36,11 @@ def checked(aliases: Aliases) -> dict[str, Fused]:
     found = {}
     for pattern, parts in aliases.items():
         fused = parts if isinstance(parts, Fused) else Fused(tuple(parts) if isinstance(parts, list | tuple) else ())
-        if not isinstance(pattern, str) or len(fused.parts) < 2 or not all(isinstance(part, str) for part in fused.parts):
+        if (
+            not isinstance(pattern, str)
+            or len(fused.parts) < 2
+            or not all(isinstance(part, str) for part in fused.parts)
+        ):
             raise TypeError(f"aliases: expected two names of parts or more for {pattern!r}, got {parts!r}")
         if fused.groups < 1:
             raise ValueError(f"aliases: expected groups >= 1 for {pattern!r}, got {fused.groups}")

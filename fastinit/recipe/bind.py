@@ -23,7 +23,7 @@ from fastinit.recipe.lifting import law_of
 from fastinit.recipe.pieces import Piece, pieces_of, reached_from
 from fastinit.recipe.replay import Graph, Placed
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Drawn, Foreign, Leaf, Lost, Read, Same, Unwritten
+from fastinit.recipe.values import Drawn, Foreign, Leaf, Lost, Read, Same, Settled, Unwritten
 from fastinit.shard.geometry import LocalShard, Shape, coordinates, row_major_strides
 
 _LAWS = (*DISTRIBUTIONS, LogOfUniform, InverseSoftplusOfLogUniform)
@@ -84,6 +84,8 @@ def bind(parameters: Iterable[Parameter], storages: Storages) -> Bound:
         found = _Seen(names, tuple(tensor.shape), Read(state, view), None if pieces is None else tuple(pieces))
         if any(isinstance(piece.value, Unwritten) for piece in pieces or ()):
             bound.unwritten.append(names[0])
+        elif pieces and all(isinstance(piece.value, Settled) for piece in pieces):
+            seen.append(found)
         elif not found.is_lawful and (why := _why_lost(found)) is not None:
             bound.lost[names[0]] = why
         else:
@@ -118,6 +120,8 @@ class _Binder:
 
     def entry(self, found: _Seen) -> Entry:
         """What a parameter is filled with."""
+        if found.pieces and isinstance(found.pieces[0].value, Settled):
+            return Entry(found.names[0], found.names[1:], found.shape, settled=True)
         tiles = self._tiles(found) if found.is_lawful else None
         if tiles is None:
             self._own(found)
@@ -190,6 +194,8 @@ def _why_lost(found: _Seen) -> str | None:
     for value in reached_from(found.read):
         if isinstance(value, Lost):
             return value.why
+        if isinstance(value, Settled):
+            return "a part of it, or of what it is computed from, was filled by fastinit with a key of its own"
         if isinstance(value, Unwritten):
             return "it is computed from memory that nothing wrote to"
     return None

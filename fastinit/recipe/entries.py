@@ -20,6 +20,7 @@ class Entry:
     shape: Shape
     tiles: tuple[Tile, ...] = ()
     computed: Computed | None = None
+    settled: bool = False  # fastinit has filled it with a key of its own
 
     @property
     def kind(self) -> str:

@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -26,10 +26,14 @@ _original: Any = None
 
 
 @contextmanager
-def recording(tape: Tape) -> Iterator[None]:
-    """Within it, what this thread does is noted on the tape. Other threads, and everything afterwards, see torch as it was."""
+def recording(tape: Tape, on_meta: bool = False) -> Iterator[None]:
+    """Within it, what this thread does is noted on the tape. Other threads, and everything afterwards, see torch as it was.
+
+    ``on_meta``: torch.nn.init is to do on the meta device what it does on others.
+    """
     tapes = _tapes()
-    with _replaced(), uncompiled(), _AsIfOnDevice(), tape:
+    with _replaced(), uncompiled(), _AsIfOnDevice() if on_meta else nullcontext(), tape:
+        tape.outer = tapes[-1] if tapes else None
         tapes.append(tape)
         try:
             yield
@@ -81,8 +85,7 @@ def _trunc_normal_(
     if mean < a - 2 * std or mean > b + 2 * std:
         text = "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The values follow the law all the same."
         warnings.warn(text, stacklevel=3)
-    with tapes[-1].aside():
-        tapes[-1].draw(tensor, TruncatedNormal(mean, std, a, b))
+    tapes[-1].draw(tensor, TruncatedNormal(mean, std, a, b))
     return tensor
 
 

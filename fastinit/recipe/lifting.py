@@ -145,12 +145,7 @@ def _inverse_softplus(step: Drawn, logarithm: Drawn) -> Value | None:
 def _function(name: str, named: dict[str, Any]) -> Value | None:
     """neg, exp, expm1, log, sqrt, erfinv."""
     x = named["self"]
-    if isinstance(x, Same) and name in def _exp(x: float) -> float:
-    """exp(x), where x is the logarithm of a number that somebody wrote."""
-    return float(f"{math.exp(x):.{_DIGITS}g}")
-
-
-_OF_NUMBERS:
+    if isinstance(x, Same) and name in _OF_NUMBERS:
         return Same(_OF_NUMBERS[name](x.value))
     if not isinstance(x, Drawn):
         return None

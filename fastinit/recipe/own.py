@@ -10,7 +10,7 @@ ENTRIES = ("initialize_weights", "init_states", "init_weights")  # transformers;
 _IN_CONSTRUCTOR = {"init_weights"}  # which many a constructor calls by itself, with arguments of its own
 
 
-def own_init(model: nn.Module, init: Callable[[nn.Module], Any] | None, built: bool) -> str:
+def own_init(model: Any, init: Callable[[nn.Module], Any] | None, built: bool) -> str:
     """Run ``init`` on the model, or its own; the name of what ran."""
     if init is not None:
         init(model)
@@ -24,7 +24,8 @@ def own_init(model: nn.Module, init: Callable[[nn.Module], Any] | None, built: b
     if built:
         return "the constructor"
     with torch.no_grad():
-        for module in reversed(list(model.modules())):
+        modules: list[Any] = list(model.modules())
+        for module in reversed(modules):
             if callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()
         if callable(getattr(model, "_init_weights", None)):
@@ -36,9 +37,7 @@ def own_init(model: nn.Module, init: Callable[[nn.Module], Any] | None, built: b
 def _forget_loaded(model: nn.Module) -> None:
     """On the meta device nothing is loaded, though transformers marks a model so that was built there."""
     for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if getattr(module, "_is_hf_initialized", False) and all(parameter.is_meta for parameter in own):
-            module._is_hf_initialized = False
-            for parameter in own:
-                if getattr(parameter, "_is_hf_initialized", False):
-                    del parameter._is_hf_initialized
+        held: list[Any] = [module, *module.parameters(recurse=False)]
+        if all(parameter.is_meta for parameter in held[1:]):
+            for marked in held:
+                vars(marked).pop("_is_hf_initialized", None)

@@ -55,7 +55,7 @@ def record(
     """
     names = renamer(rename)
     tape = Tape(lambda tensor, leaf: None)
-    with recording(tape):
+    with recording(tape, on_meta=True):
         root, built = _built(model, device)
         ran = own_init(root, init, built)
     parameters = [Parameter(tuple(map(names, found.names)), found.parameter) for found in tied(parameters_of(root))]
@@ -63,7 +63,9 @@ def record(
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
     check(bound, left, ran)
     entries = {entry.name: entry for entry in bound.entries}
-    entries |= {p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left}
+    entries |= {
+        p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left
+    }
     ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
     return Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
 

@@ -26,10 +26,11 @@ class RecipeRules:
     shards: Mapping[str, LocalShard] | None = None
     rename: Rename = None
     aliases: Aliases = field(default_factory=dict)
+    fused: Mapping[str, Fused] = field(init=False, repr=False)  # the aliases, each in full
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", Key(self.seed).seed)
-        object.__setattr__(self, "aliases", checked(self.aliases))
+        object.__setattr__(self, "fused", checked(self.aliases))
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """The entry of each parameter's name, of which its shape must be that.
@@ -37,18 +38,16 @@ class RecipeRules:
         Raises ``ValueError`` for names that the recipe has not, other shapes, and two parameters of one entry, with all names.
         """
         known = {name: entry for entry in self.entries for name in (entry.name, *entry.tied)}
-        rename, fused = renamer(self.rename), dict(self.aliases)
-        found = [self._entry([rename(name) for name in part.found.names], part.global_shape, known, fused) for part in parts]
+        rename = renamer(self.rename)
+        found = [self._entry([rename(name) for name in part.found.names], part.global_shape, known) for part in parts]
         self._check(parts, found)
         return [_given(part, entry) for part, entry in zip(parts, found, strict=True) if entry is not None]
 
-    def _entry(
-        self, names: list[str], shape: Shape, known: Mapping[str, Entry], aliases: Mapping[str, Fused]
-    ) -> Entry | None:
+    def _entry(self, names: list[str], shape: Shape, known: Mapping[str, Entry]) -> Entry | None:
         for name in names:
             if name in known:
                 return known[name]
-            alias = parts_of(name, aliases)
+            alias = parts_of(name, self.fused)
             if alias is not None:
                 parts = [known[part] for part in alias[1] if part in known]
                 if len(parts) == len(alias[1]):

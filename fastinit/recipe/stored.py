@@ -53,11 +53,9 @@ def entry_from(row: dict[str, Any]) -> Entry:
 
 def _tile_from(tile: dict[str, Any], name: str, shape: Shape) -> Tile:
     kind = _LAWS[tile["law"]]
-    law: Law = kind(*(float(tile[field.name]) for field in fields(kind)))  # type: ignore[arg-type]
+    law: Law = kind(*(float(tile[field.name]) for field in fields(kind)))
     offset = _shape(tile.get("offset", (0,) * len(shape)))
-    source = LocalShard(
-        _shape(tile.get("source_shape", shape)), _shape(tile.get("source_offset", offset))
-    )
+    source = LocalShard(_shape(tile.get("source_shape", shape)), _shape(tile.get("source_offset", offset)))
     found = Tile(offset, _shape(tile.get("shape", shape)), law, _text(tile.get("source", name)), source)
     LocalShard(shape, offset).check_holds(found.shape)
     source.check_holds(found.shape)

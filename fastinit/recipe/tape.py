@@ -16,7 +16,7 @@ from fastinit.recipe.draws import arguments_of, draw_of, is_random
 from fastinit.recipe.lifting import lifted
 from fastinit.recipe.operators import Operator, operator_of, tensors_in, written_by
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Call, Drawn, Given, Leaf, Lost, Same, Unwritten, Value, inputs_of
+from fastinit.recipe.values import Call, Drawn, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
 
 _aten = torch.ops.aten
@@ -39,14 +39,17 @@ Fill = Callable[[Tensor, Leaf], None]
 class Tape(TorchDispatchMode):
     """Notes what is written to every tensor, on the thread that entered it, until it is left.
 
-    ``fill`` is asked to give a tensor values when numbers are drawn into it: no generator of torch's moves for those.
+    ``fill`` is asked to give a tensor values when numbers are drawn into it: no generator of torch's moves for those. A tensor
+    that ``knows`` does not know is left to the tape outside of this one, if there is one.
     """
 
-    def __init__(self, fill: Fill) -> None:
+    def __init__(self, fill: Fill, knows: Callable[[Tensor], bool] = lambda tensor: True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.storages = Storages()
         self.random: dict[str, int] = {}  # operators that drew from torch's generators, and how often
+        self.outer: Tape | None = None  # the one that was running when this one was entered
         self._fill = fill
+        self._knows = knows
         self._drawn = 0
         self._aside = 0
 
@@ -97,7 +100,11 @@ class Tape(TorchDispatchMode):
         leaf = Leaf(law, tuple(tensor.shape), self._drawn)
         self._drawn += 1
         self.storages.write(tensor, Drawn(leaf, law))
-        self._fill(tensor, leaf)
+        if self.outer is not None and not self._knows(tensor):
+            self.outer.draw(tensor, law)
+            return
+        with self.aside():
+            self._fill(tensor, leaf)
 
     def _read(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Value:
         """What an operator makes, noted before it does, as what it reads may be written over."""
@@ -105,6 +112,8 @@ class Tape(TorchDispatchMode):
             return Lost(f"it went through {function}")
         if function.overloadpacket in _EMPTY:
             return Unwritten()
+        if function.namespace == "fastinit":
+            return Settled()
         if function in _OVERWRITES:  # not a part of what they make: what was there before
             value = self.storages.read(args[1])
             same = args[0].shape == args[1].shape

@@ -70,6 +70,11 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Values that fastinit has filled in with a key of their own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """What cannot be made again, and why."""
 
@@ -94,8 +99,8 @@ class Read:
     view: View
 
 
-Value = Drawn | Same | Unwritten | Foreign | Given | Lost | Call | Read
-VALUES = (Drawn, Same, Unwritten, Foreign, Given, Lost, Call, Read)
+Value = Drawn | Same | Unwritten | Foreign | Given | Settled | Lost | Call | Read
+VALUES = (Drawn, Same, Unwritten, Foreign, Given, Settled, Lost, Call, Read)
 
 
 class State(NamedTuple):
