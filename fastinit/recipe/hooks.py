@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from fastinit.law.distributions import TruncatedNormal
+from fastinit.recipe.skeleton import Skeleton
 from fastinit.recipe.tape import Tape
 
 _NAME = "_no_grad_trunc_normal_"
@@ -26,13 +26,13 @@ _original: Any = None
 
 
 @contextmanager
-def recording(tape: Tape, on_meta: bool = False) -> Iterator[None]:
+def recording(tape: Tape, skeleton: bool = False) -> Iterator[None]:
     """Within it, what this thread does is noted on the tape. Other threads, and everything afterwards, see torch as it was.
 
-    ``on_meta``: torch.nn.init is to do on the meta device what it does on others.
+    ``skeleton``: what is made takes no memory, and torch.nn.init does on the meta device what it does on others.
     """
     tapes = _tapes()
-    with _replaced(), uncompiled(), _AsIfOnDevice() if on_meta else nullcontext(), tape:
+    with _replaced(), uncompiled(), Skeleton() if skeleton else nullcontext(), tape:
         tape.outer = tapes[-1] if tapes else None
         tapes.append(tape)
         try:
@@ -87,22 +87,3 @@ def _trunc_normal_(
         warnings.warn(text, stacklevel=3)
     tapes[-1].draw(tensor, TruncatedNormal(mean, std, a, b))
     return tensor
-
-
-class _AsIfOnDevice(TorchFunctionMode):
-    """torch.nn.init is not told that a tensor is on the meta device: orthogonal_, sparse_ and dirac_ would do nothing there."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function == _IS_META and _asked_by(sys._getframe(1)) is nn.init.__dict__:
-            return False
-        return function(*args, **(kwargs or {}))
-
-
-def _asked_by(frame: Any) -> Any:
-    """The module that asks, whatever modes are in between."""
-    while frame.f_code.co_name == "__torch_function__":
-        frame = frame.f_back
-    return frame.f_globals
-
-
-_IS_META = torch.Tensor.is_meta.__get__  # type: ignore[attr-defined]

@@ -18,8 +18,11 @@ def own_init(model: Any, init: Callable[[nn.Module], Any] | None, built: bool) -
     for name in ENTRIES:
         method = getattr(model, name, None)
         if callable(method) and not (built and name in _IN_CONSTRUCTOR):
-            _forget_loaded(model)
+            if not built:
+                _forget_loaded(model)
             method()
+            if not built:
+                _forget_loaded(model)  # what was recorded was not done
             return name
     if built:
         return "the constructor"

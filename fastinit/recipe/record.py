@@ -41,7 +41,7 @@ def record(
             built, as constructors call that), or else each module's ``reset_parameters`` and the model's ``_init_weights``.
         rename: a function of a parameter's name, or a mapping: the names that the recipe and so the keys are to have.
         kept: patterns, as in fastinit.model.roles, of parameters that nothing writes, and that are to stay as they are.
-        device: where a function builds the model. "meta" takes no memory; on "cpu" numbers can be read, as some models do.
+        device: where a function builds the model. "meta" takes no memory; on "cpu" weights can be read, as some models do.
 
     Returns:
         A recipe: it prints, and fills any copy of the model, sharded or not, by :func:`fastinit.init_model_`.
@@ -55,7 +55,7 @@ def record(
     """
     names = renamer(rename)
     tape = Tape(lambda tensor, leaf: None)
-    with recording(tape, on_meta=True):
+    with recording(tape, skeleton=torch.device(device).type == "meta"):
         root, built = _built(model, device)
         ran = own_init(root, init, built)
     parameters = [Parameter(tuple(map(names, found.names)), found.parameter) for found in tied(parameters_of(root))]
@@ -76,8 +76,11 @@ def _built(model: Any, device: torch.device | str) -> tuple[nn.Module, bool]:
         return model, False
     if not callable(model):
         raise TypeError(f"model: expected a torch.nn.Module or a function that builds one, got {type(model).__name__}")
-    with torch.device(device):
+    if torch.device(device).type == "meta":  # the skeleton sees to that
         root = model()
+    else:
+        with torch.device(device):
+            root = model()
     if not isinstance(root, nn.Module):
         raise TypeError(f"model: expected a function that returns a torch.nn.Module, got {type(root).__name__}")
     return root, True
@@ -89,8 +92,7 @@ def check(bound: Bound, left: Iterable[str], ran: str) -> None:
     if unwritten:
         raise ValueError(
             f"model: expected {ran} to write every parameter, it did not write these {len(unwritten)}; kept= names those "
-            "that stay as they are, and numbers that are given in Python are lost on the meta device, but not with "
-            'record(..., device="cpu"):\n  ' + "\n  ".join(map(shown, unwritten))
+            "that stay as they are:\n  " + "\n  ".join(map(shown, unwritten))
         )
     if bound.lost:
         rows = [f"{shown(name)}: {why}" for name, why in bound.lost.items()]

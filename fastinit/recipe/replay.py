@@ -14,7 +14,7 @@ from fastinit.recipe.expression import expression
 from fastinit.recipe.lifting import law_of
 from fastinit.recipe.operators import operator_of, tensors_in, written_by
 from fastinit.recipe.pieces import reached_from
-from fastinit.recipe.values import VALUES, Call, Drawn, Foreign, Given, Leaf, Read, Same, Value
+from fastinit.recipe.values import VALUES, Call, Drawn, Foreign, Given, Leaf, Read, Same, Unwritten, Value
 from fastinit.shard.geometry import Shape
 from fastinit.stream import Key
 
@@ -87,7 +87,7 @@ class _Replay:
     def _read(self, value: Read) -> Tensor:
         """The writes to the storage, done again."""
         state, view = value.state, value.view
-        writes = list(state.writes())
+        writes = [(view, value) for view, value in state.writes() if not isinstance(value, Unwritten)]
         size = max(view.end, *(written.end for written, _ in writes))
         values = [self.of(value) for _, value in writes]
         storage = torch.full((size,), 0, dtype=_wide(state.dtype), device="cpu")

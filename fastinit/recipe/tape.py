@@ -84,7 +84,7 @@ class Tape(TorchDispatchMode):
             return result
         read = self._read(function, operator, args, kwargs)
         written = written_by(operator, args, kwargs)
-        result = self._executed(function, args, kwargs)
+        result = self._executed(function, operator, args, kwargs)
         made = [tensor for tensor in tensors_in(result) if not any(tensor is other for other in written)]
         if function in _JOINS and isinstance(read, Call) and args:
             self._join(function, args, kwargs, read.args[0], result)
@@ -143,9 +143,17 @@ class Tape(TorchDispatchMode):
                 self.storages.write(whole.narrow(dim, start, tensor.shape[dim]), value)
                 start += tensor.shape[dim]
 
-    def _executed(self, function: OpOverload, args: Arguments, kwargs: Named) -> Any:
+    def _executed(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:
         if function is _aten.copy_.default and dtensor.is_dtensor(args[0]) and not dtensor.is_dtensor(args[1]):
             return args[0]  # torch refuses it; in the end each rank gets its part of what was noted
+        tensors = tensors_in((args, kwargs))
+        if any(tensor.is_meta for tensor in tensors) and not all(tensor.is_meta for tensor in tensors):
+            written = written_by(operator, args, kwargs)
+            if written and not all(tensor.is_meta for tensor in written):
+                return written[0]  # there are no values to write
+            args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
+        if function is _aten._to_copy.default and args[0].is_meta:
+            kwargs = {**kwargs, "device": None}
         return function(*args, **kwargs)
 
     def _view(self, function: OpOverload, args: Arguments, kwargs: Named, result: Any) -> None:
@@ -153,10 +161,14 @@ class Tape(TorchDispatchMode):
         made = tensors_in(result)
         if function is _aten.lift_fresh.default:
             (tensor,) = made
-            lost = Lost("it was made of numbers on the meta device, which forgets them; record it on the CPU")
-            self.storages.write(tensor, lost if tensor.is_meta else Given(tensor.detach().clone()))
+            if not tensor.is_meta:
+                self.storages.write(tensor, Given(tensor.detach().clone()))
         elif any(map(dtensor.is_dtensor, made)):
             stand_ins = function(*tree_map_only(Tensor, self.storages.stand_in, args), **kwargs)
             for tensor, stand_in in zip(made, tensors_in(stand_ins), strict=True):
                 if tensor is not stand_in:
                     self.storages.let_stand(tensor, stand_in)
+
+
+def _without_values(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_meta else torch.empty_like(tensor, device="meta")
