@@ -62,7 +62,7 @@ def whole(name: str, shape: Shape, tile: Tile) -> bool:
 def _box_text(tile: Tile, shape: Shape) -> str:
     """The box as it is indexed.
 
-    >>> _box_text(Tile((1, 0), (9, 8), Normal(), "w", LocalShard((10, 8), (1, 0))), (10, 8))
+    >>> _box_text(Tile((1, 0), (9, 8), Constant(0.0), "w", LocalShard((10, 8), (1, 0))), (10, 8))
     '[1:10]'
     """
     ranges = [":" if n == size else f"{o}:{o + n}" for o, n, size in zip(tile.offset, tile.shape, shape, strict=True)]

@@ -15,8 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from fastinit.law.distributions import TruncatedNormal
-from fastinit.recipe.skeleton import Skeleton
 from fastinit.recipe.tape import Tape
+from fastinit.recipe.weightless import Weightless
 
 _NAME = "_no_grad_trunc_normal_"
 _running = threading.local()  # .tapes: those of this thread, the innermost last
@@ -26,13 +26,13 @@ _original: Any = None
 
 
 @contextmanager
-def recording(tape: Tape, skeleton: bool = False) -> Iterator[None]:
+def recording(tape: Tape, weightless: bool = False) -> Iterator[None]:
     """Within it, what this thread does is noted on the tape. Other threads, and everything afterwards, see torch as it was.
 
-    ``skeleton``: what is made takes no memory, and torch.nn.init does on the meta device what it does on others.
+    ``weightless``: what is made takes no memory, and torch.nn.init does on the meta device what it does on others.
     """
     tapes = _tapes()
-    with _replaced(), uncompiled(), Skeleton() if skeleton else nullcontext(), tape:
+    with _replaced(), uncompiled(), Weightless() if weightless else nullcontext(), tape:
         tape.outer = tapes[-1] if tapes else None
         tapes.append(tape)
         try:

@@ -55,7 +55,7 @@ def record(
     """
     names = renamer(rename)
     tape = Tape(lambda tensor, leaf: None)
-    with recording(tape, skeleton=torch.device(device).type == "meta"):
+    with recording(tape, weightless=torch.device(device).type == "meta"):
         root, built = _built(model, device)
         ran = own_init(root, init, built)
     parameters = [Parameter(tuple(map(names, found.names)), found.parameter) for found in tied(parameters_of(root))]
@@ -76,7 +76,7 @@ def _built(model: Any, device: torch.device | str) -> tuple[nn.Module, bool]:
         return model, False
     if not callable(model):
         raise TypeError(f"model: expected a torch.nn.Module or a function that builds one, got {type(model).__name__}")
-    if torch.device(device).type == "meta":  # the skeleton sees to that
+    if torch.device(device).type == "meta":  # Weightless sees to that
         root = model()
     else:
         with torch.device(device):

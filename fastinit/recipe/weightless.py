@@ -1,4 +1,4 @@
-"""Skeleton: a model is built and initialised as on the CPU, but on the meta device, which takes no memory.
+"""Weightless: a model is built and initialised as on the CPU, but on the meta device, which takes no memory.
 
 ``torch.device("meta")`` would do for most, but numbers given in Python are lost there, transformers leaves out the initialisation,
 and so do torch.nn.init's ``orthogonal_``, ``sparse_`` and ``dirac_``.
@@ -27,7 +27,7 @@ _GIVEN = {torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.arange, torc
 _IS_META = Tensor.is_meta.__get__  # type: ignore[attr-defined]
 
 
-class Skeleton(TorchFunctionMode):
+class Weightless(TorchFunctionMode):
     """Within it, large tensors are made on the meta device."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
