@@ -23,16 +23,23 @@ if TYPE_CHECKING:
     from fastinit.model.fill import init_model_
     from fastinit.model.methods import InitMethod, init_linear
     from fastinit.model.verify import verify_model_
+    from fastinit.recipe.keyed import build, keyed
+    from fastinit.recipe.recipe import Recipe
+    from fastinit.recipe.record import record
     from fastinit.shard.sync import check_in_sync
 
 _LAZY = {
     "InitMethod": "fastinit.model.methods",
+    "Recipe": "fastinit.recipe.recipe",
+    "build": "fastinit.recipe.keyed",
     "check_in_sync": "fastinit.shard.sync",
     "foreach_fill_": "fastinit.foreach",
     "init": "fastinit.init",
     "init_linear": "fastinit.model.methods",
     "init_model_": "fastinit.model.fill",
+    "keyed": "fastinit.recipe.keyed",
     "normal_": "fastinit.init",
+    "record": "fastinit.recipe.record",
     "reference": "fastinit.backends.reference",
     "trunc_normal_": "fastinit.init",
     "uniform_": "fastinit.init",
@@ -44,13 +51,17 @@ __all__ = [
     "InitMethod",
     "Key",
     "LocalShard",
+    "Recipe",
     "__version__",
+    "build",
     "check_in_sync",
     "foreach_fill_",
     "init",
     "init_linear",
     "init_model_",
+    "keyed",
     "normal_",
+    "record",
     "reference",
     "trunc_normal_",
     "uniform_",

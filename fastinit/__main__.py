@@ -11,7 +11,7 @@ from math import isfinite
 from typing import NoReturn
 
 from fastinit.cli.errors import Stopped, UsageError
-from fastinit.cli.files import problem_text
+from fastinit.cli.files import is_config, problem_text
 from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, run_and_end
 from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
 from fastinit.model.presets import presets
@@ -71,14 +71,29 @@ def parser() -> ArgumentParser:
 
     plan = commands.add_parser(
         "plan",
-        help="the rule of each parameter, without filling it",
+        help="the law of each parameter, without filling it",
         description="Print what each parameter would be filled with.",
     )
-    plan.add_argument("preset", metavar="PRESET", nargs="?", type=_preset, help="as for init")
     plan.add_argument(
-        "--model", metavar="MODULE:FUNCTION", help="a function that builds any model, instead of a preset"
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        type=_source,
+        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
     )
-    _add_scheme(plan)
+    plan.add_argument(
+        "--rules",
+        "--method",
+        dest="method",
+        choices=("own", *METHODS),
+        help="the laws that the model's own initialisation has, or a method's (own; normal for a preset)",
+    )
+    plan.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
+    plan.add_argument(
+        "--recipe", type=_path, metavar="FILE", help="the laws that --save has stored, instead of a SOURCE"
+    )
+    plan.add_argument("--save", type=_path, metavar="FILE", help="store the model's own laws as JSON")
+    plan.add_argument("--diff", type=_path, metavar="FILE", help="print what differs from laws that --save has stored")
 
     commands.add_parser(
         "doctor",
@@ -167,6 +182,17 @@ def _preset(given: str) -> str:
         question = f": did you mean {near[0]}?" if near else ""
         raise ArgumentTypeError(f"expected one of {', '.join(presets())}, got {given!r}{question}")
     return given
+
+
+def _source(given: str) -> str:
+    if given in presets() or ":" in given or is_config(given):
+        return given
+    near = get_close_matches(given, presets(), n=1)
+    question = f": did you mean {near[0]}?" if near else ""
+    raise ArgumentTypeError(
+        f"expected one of {', '.join(presets())}, a config.json of transformers or its folder, or package.module:function, "
+        f"got {given!r}{question}"
+    )
 
 
 def _path(given: str) -> str:

@@ -1,4 +1,4 @@
-"""A model by torchtitan's names, for ``fastinit plan --model planned_model:build``."""
+"""A model by torchtitan's names, for ``fastinit plan planned_model:build``."""
 
 import torch
 from torch import nn
@@ -26,4 +26,10 @@ def dressed():
 def unknown():
     model = nn.Module()
     model.register_parameter(HOSTILE, nn.Parameter(torch.empty(2, 2)))
+    return model
+
+
+def orthogonal():
+    model = build()
+    nn.init.orthogonal_(model.layers[0].attention.wq.weight)
     return model

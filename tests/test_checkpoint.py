@@ -405,9 +405,9 @@ def test_plan_prints_the_rules_of_a_preset(capsys):
 
 def test_plan_prints_the_rules_of_a_model(capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    assert cli.main(["plan", "--model", "planned_model:build"]) == 0
-    assert "layers.0.attention.wq.weight" in capsys.readouterr().out
-    assert cli.main(["plan", "--model", "planned_model:nothing"]) == 2
+    assert cli.main(["plan", "planned_model:build", "--rules", "normal"]) == 0
+    assert "layers.0.attention.wq.weight  attention q, k, v" in capsys.readouterr().out
+    assert cli.main(["plan", "planned_model:nothing"]) == 2
     assert cli.main(["plan"]) == 2
 
 
@@ -415,7 +415,7 @@ def test_plan_prints_the_rules_of_a_model(capsys, monkeypatch):
 def test_names_of_a_model_are_shown_as_text(capsys, monkeypatch, arguments):
     """In the table, among those that no pattern matches, and where one is the matter."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    cli.main(["plan", "--model", *f"planned_model:{arguments}".split()])
+    cli.main(["plan", "--rules", "normal", *f"planned_model:{arguments}".split()])
     captured = capsys.readouterr()
     said = captured.out + captured.err
     assert "\\x1b[2J\\nall is well" in said

@@ -48,14 +48,32 @@ def ended(arguments):
         (["init", "tiny-moa"], "got 'tiny-moa': did you mean tiny-moe?"),
         (["init", "olmoe"], "got 'olmoe': did you mean olmoe-1b-7b?"),
         (["plan", "mixtral-8x7"], "got 'mixtral-8x7': did you mean mixtral-8x7b?"),
-        (["plan", "tiny-moe", "--model", "planned_model:build"], "expected a PRESET or --model, and not both"),
-        (["plan", "--model", ""], "--model: expected package.module:function, got ''"),
-        (["plan", "--model", "os:getcwd"], "--model: expected a function that returns a torch.nn.Module, got str"),
-        (["plan", "--model", "os:name"], "--model: expected package.module:function, got 'os:name': TypeError: "),
-        (["plan", "--model", "os:chdir"], "--model: expected package.module:function, got 'os:chdir': TypeError: "),
-        (["plan", "--model", "sys:exit"], "--model: expected package.module:function, got 'sys:exit': SystemExit: "),
-        (["plan", "--model", "planned_model"], "--model: expected package.module:function"),
-        (["plan", "--model", "planned_model:build", "--std", "1e308"], "wq.weight: std: expected a number within fp32's range"),
+        (["plan"], "expected a SOURCE or --recipe, and not both"),
+        (["plan", "tiny-moe", "--recipe", "r.json"], "expected a SOURCE or --recipe, and not both"),
+        (["plan", "--recipe", "r.json", "--rules", "llama"], "--rules: expected none with --recipe"),
+        (["plan", "tiny-moe", "--rules", "own"], "--rules: expected a method for a preset"),
+        (["plan", "tiny-moe", "--save", "r.json"], "--save: expected the rules of the model itself, --rules own, got normal"),
+        (["plan", "planned_model:build", "--rules", "llama", "--diff", "r.json"], "--diff: expected the rules of the model itself"),
+        (["plan", "planned_model:build", "--std", "1"], "--std: expected none with the rules of the model itself"),
+        (["plan", "planned_model:build", "--diff", "r.json"], "r.json: No such file or directory"),
+        (["plan", ""], "or package.module:function, got ''"),
+        (["plan", "planned_model"], "or package.module:function, got 'planned_model'"),
+        (["plan", "os:sep"], "SOURCE: expected package.module:function, got 'os:sep': it is no function"),
+        (["plan", "os:nothing"], "SOURCE: expected a model from os:nothing, got AttributeError: "),
+        (["plan", "no_module:f"], "SOURCE: expected a model from no_module:f, got ModuleNotFoundError: "),
+        *(
+            (["plan", source, "--rules", rules], said)
+            for rules in ("own", "llama")
+            for source, said in (
+                ("os:getcwd", "SOURCE: expected a function that returns a torch.nn.Module, got str"),
+                ("os:chdir", "SOURCE: expected a model from os:chdir, got TypeError: "),
+                ("sys:exit", "SOURCE: expected a model from sys:exit, got SystemExit: "),
+            )
+        ),
+        (
+            ["plan", "planned_model:build", "--rules", "normal", "--std", "1e308"],
+            "wq.weight: std: expected a number within fp32's range",
+        ),
         *(
             ([command, "tiny-moe", "--method", method, "--std", std, *options], "std: expected a number within fp32's range")
             for std in ("1e308", "1e39")

@@ -10,6 +10,11 @@ from typing import Any, BinaryIO
 JSON_LIMIT = 100_000_000  # bytes; safetensors takes no longer header, and an index has a few dozen a tensor
 
 
+def is_config(source: str) -> bool:
+    """Whether a source is a path of a config of transformers, or of its folder."""
+    return (Path(source) / "config.json").is_file() or (Path(source).suffix == ".json" and Path(source).is_file())
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading, if the name itself is that of a regular one: no link to elsewhere, no FIFO to wait for.
 

@@ -6,8 +6,8 @@ from math import prod
 
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.law.distributions import Normal, TruncatedNormal
-from fastinit.law.transformed import Law
 from fastinit.model.report import Row, law_text, shape_text, table
+from fastinit.model.tiles import Content
 
 FASTINIT, TORCH = "fastinit", "torch"
 
@@ -54,7 +54,7 @@ def _shapes(members: Sequence[Row]) -> str:
     return ", ".join(dict.fromkeys(shape_text(row.global_shape) for row in members))
 
 
-def _rule(law: Law | None) -> str:
+def _rule(law: Content | None) -> str:
     if isinstance(law, TruncatedNormal):
         return f"normal within {law.b / law.std:g} std" if law.std else "constant"
     return law_text(law).partition(",")[0]

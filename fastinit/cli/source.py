@@ -1,14 +1,14 @@
-"""What a command fills: a preset, or what a function builds, as a model on the meta device, and its plan."""
+"""What a command fills: a preset, or what somebody builds, as a model on the meta device, and its plan."""
 
-import importlib
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
 from torch import nn
 
 from fastinit.cli.errors import UsageError
+from fastinit.cli.framework import no_model
 from fastinit.cli.memory import size_text
 from fastinit.model.materialise import materialise
 from fastinit.model.plan import plan_of
@@ -32,18 +32,15 @@ def of_preset(known: Preset, layers: int, dtype: torch.dtype) -> nn.Module:
     return build(known, layers).to(dtype)
 
 
-def of_function(name: str) -> nn.Module:
-    """What ``package.module:function`` returns. Raises ``UsageError`` for what is no such function, or returns no model."""
-    module, _, function = name.partition(":")
+def on_meta(source: str, build_model: Callable[[], object]) -> nn.Module:
+    """What a function builds, on the meta device. Raises ``UsageError`` where it raises, or returns no model."""
     try:
-        call = getattr(importlib.import_module(module), function)
         with torch.device("meta"):
-            model = call()
-    except (Exception, SystemExit) as error:  # whatever a user's module and function raise
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UsageError(f"--model: expected package.module:function, got {name!r}: {said}") from error
+            model = build_model()
+    except (Exception, SystemExit) as error:  # whatever a user's function raises
+        raise no_model(source, error) from error
     if not isinstance(model, nn.Module):
-        raise UsageError(f"--model: expected a function that returns a torch.nn.Module, got {type(model).__name__}")
+        raise UsageError(f"SOURCE: expected a function that returns a torch.nn.Module, got {type(model).__name__}")
     return model
 
 

@@ -11,6 +11,7 @@ from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
 from fastinit.model.planned import Planned
 from fastinit.model.shown import shown
+from fastinit.model.tiles import Tiled
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
 from fastinit.shard.memory import Strided, shared
@@ -92,8 +93,9 @@ def check_fillable(plan: Iterable[Planned]) -> None:
         try:
             if kind is None or alike not in checked:
                 describe(part.found.parameter, part.shard)
-                if isinstance(law, Distribution):
-                    _check_value(law, dtype_name(part.found.parameter.dtype))
+                for part_law in [tile.law for tile in law.tiles] if isinstance(law, Tiled) else [law]:
+                    if isinstance(part_law, Distribution):
+                        _check_value(part_law, dtype_name(part.found.parameter.dtype))
                 checked.add(alike)
             else:
                 kind.check_own(part.found.parameter)

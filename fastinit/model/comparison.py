@@ -9,6 +9,7 @@ from torch import Tensor
 from fastinit.model.filling import fill_as_planned_
 from fastinit.model.planned import Planned
 from fastinit.model.report import Checked
+from fastinit.model.tiles import Computed, Fixed
 from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.shard.storage import PLAIN
@@ -28,7 +29,7 @@ class Comparison:
     """What is known so far of each parameter: its elements, how many of them differ, and the first of those."""
 
     def __init__(self, plan: Sequence[Planned]) -> None:
-        self._plan = plan
+        self._plan = list(plan)
         self._elements = [0] * len(plan)
         self._differing = [0] * len(plan)
         self._first: dict[int, Shape] = {}
@@ -40,7 +41,8 @@ class Comparison:
         for piece in self._pieces():
             values = piece.values
             self._elements[piece.number] += values.numel()
-            if type(values) not in PLAIN or values.numel() == _CHUNK:
+            alone = isinstance(self._plan[piece.number].law, Fixed)
+            if alone or type(values) not in PLAIN or values.numel() == _CHUNK:
                 self._compare([piece])
                 continue
             like = values.dtype, values.device
@@ -59,14 +61,17 @@ class Comparison:
         )
 
     def _pieces(self) -> Iterator[Piece]:
-        for number, planned in enumerate(self._plan):
-            parameter = planned.parameter
+        for number, planned in enumerate(list(self._plan)):
+            parameter, law = planned.parameter, planned.law
             if type(parameter) in PLAIN and parameter.numel() <= _CHUNK:
                 yield Piece(number, parameter.detach(), planned.shard)
                 continue
+            if isinstance(law, Computed):  # once for all of its pieces
+                self._plan[number] = planned._replace(law=Fixed(law.value(planned.key.seed)))
             for view, box in planned.boxes():
                 for part, place in _chunks(view.detach(), box):
                     yield Piece(number, part, place)
+            self._plan[number] = planned
 
     def _compare(self, pieces: Sequence[Piece]) -> None:
         """Regenerate some pieces of one dtype and device, and count where their bits are others."""

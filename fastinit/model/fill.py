@@ -1,6 +1,7 @@
 """init_model_: a whole model by the names of its parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,15 +9,16 @@ from torch import nn
 from fastinit.model.filling import fill_plan_
 from fastinit.model.materialise import check_device, device_of, materialise
 from fastinit.model.plan import plan_of
+from fastinit.model.planned import Source
 from fastinit.model.report import Report, row_of
-from fastinit.model.scheme import RolePatterns, Scheme
+from fastinit.model.scheme import RolePatterns, rules_of
 from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard
 
 
 def init_model_(
     model: nn.Module,
-    method: str,
+    method: str | Source,
     *,
     seed: int = 0,
     std: float = 0.02,
@@ -26,6 +28,8 @@ def init_model_(
     embedding_std: float | None = None,
     embed_scale: float | None = None,
     shards: Mapping[str, LocalShard] | None = None,
+    rename: Callable[[str], str] | Mapping[str, str] | None = None,
+    aliases: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
 ) -> Report:
     """Fill every parameter of a model, in place, by its name.
@@ -35,7 +39,7 @@ def init_model_(
 
     Args:
         model: any module; sharded (FSDP2, tensor, expert or pipeline parallel) or whole, it gets the same values.
-        method: one of ``fastinit.InitMethod``, or its name.
+        method: one of ``fastinit.InitMethod``, or its name; or a :class:`fastinit.Recipe`, a framework's own laws.
         seed: of the whole model; the key of a parameter is ``Key.of(name, seed)`` with its canonical name.
         std: of what the method does not give another.
         roles: ``(pattern, Role)`` or ``(pattern, Role, layout)``, tried before the built-in ones; see fastinit.model.roles.
@@ -44,6 +48,10 @@ def init_model_(
         embedding_std: of the embedding under the method "normal"; without it, ``std``.
         embed_scale: what the model multiplies its embeddings by, for the method "fan_in"; without it, its attribute.
         shards: by parameter, where a plain tensor lies in a larger logical tensor.
+        rename: a function of a parameter's name, or a mapping: the name that a recipe has for it, as where experts count from 0 on
+            each rank. The keys come from that name.
+        aliases: by a pattern of names, the parts that a fused parameter is made of, whose bits it gets: their names in the recipe,
+            or a :class:`fastinit.recipe.aliases.Fused`.
         device: where parameters on the meta device are materialised; other parameters stay where they are.
 
     Returns:
@@ -62,6 +70,9 @@ def init_model_(
     device are the model's to build. So do weights that are no parameters, as quantised modules have; the report counts
     them. What a model does to its weights afterwards, like nGPT's ``normalize_matrices``, is still to be done.
 
+    With a recipe, what is for methods (``std`` to ``embed_scale``) is a ``ValueError``, and so are parameters that the recipe does
+    not have, or has in another shape.
+
     Names, sizes and values are the same inside and outside of what wraps a model under a name that is no part of
     canonical names: DistributedDataParallel, DataParallel, FullyShardedDataParallel, torch.compile, checkpoint_wrapper,
     one within another. A module that holds the model under a name of its own, as Lightning's do, is no wrapper by any
@@ -69,7 +80,19 @@ def init_model_(
     A module without parameters, like a pipeline stage may be, is filled by doing nothing.
     """
     device = None if device is None else device_of(device)
-    asked = Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
+    asked = rules_of(
+        method,
+        seed,
+        rename,
+        aliases,
+        std=std,
+        roles=roles,
+        num_blocks=num_blocks,
+        d_model=d_model,
+        embedding_std=embedding_std,
+        embed_scale=embed_scale,
+        shards=shards,
+    )
     plan = plan_of(model, asked)
     if any(planned.part.found.parameter.is_meta for planned in plan):
         check_device(plan, device)

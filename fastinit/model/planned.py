@@ -1,11 +1,11 @@
 """What is known of a parameter, stage by stage: a Part of a model, what rules have Given it, and so what is Planned."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from fastinit.law.transformed import Law
+from fastinit.model.tiles import Content
 from fastinit.model.walk import Found
 from fastinit.shard.described import Boxes, boxes_of
 from fastinit.shard.geometry import LocalShard, Shape
@@ -42,12 +42,16 @@ class Given(NamedTuple):
     """What rules give a parameter. ``law`` is None for one left as it is; ``role`` and ``note`` are words of the report."""
 
     role: str
-    law: Law | None
+    law: Content | None
     note: str = ""
 
 
 class Rules(Protocol):
     """Who knows the laws: a method with its patterns (scheme.py), or any other that a plan can be made by."""
+
+    @property
+    def method(self) -> str:
+        """What a report calls them."""
 
     @property
     def seed(self) -> int:
@@ -64,12 +68,19 @@ class Rules(Protocol):
         """
 
 
+class Source(Protocol):
+    """What rules are made of that need no method: a recipe."""
+
+    def rules(self, seed: int, shards: Mapping[str, LocalShard] | None, rename: Any, aliases: Any) -> "Rules":
+        """The rules for a seed, and for a model with other names."""
+
+
 class Planned(NamedTuple):
     """One parameter: where it is in the model, and what it is filled with. ``law`` is None for one left as it is."""
 
     part: Part
     role: str
-    law: Law | None
+    law: Content | None
     note: str = ""
 
     @property

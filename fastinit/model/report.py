@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
-from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
+from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
 from fastinit.model.planned import Planned
+from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard.geometry import Shape
 from fastinit.shard.kinds import Kind
 from fastinit.stream import Key
@@ -20,7 +21,7 @@ class Row(NamedTuple):
     name: str
     tied: tuple[str, ...]
     role: str
-    law: Law | None
+    law: Content | None
     key: Key
     dtype: str
     global_shape: Shape
@@ -36,8 +37,7 @@ class Row(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON has it."""
-        law = None if self.law is None else {"name": type(self.law).__name__, **asdict(self.law)}
-        row = {**self._asdict(), "law": law, "key": asdict(self.key)}
+        row = {**self._asdict(), "law": law_json(self.law), "key": asdict(self.key)}
         return row if self.note else {name: value for name, value in row.items() if name != "note"}
 
 
@@ -78,9 +78,11 @@ class Report:
     seed: int
     rows: tuple[Row, ...]
     packed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return table(_HEADER, [row.cells() for row in self.rows]) + _packed_text(self.packed, "left as they are")
+        text = table(_HEADER, [row.cells() for row in self.rows]) + _packed_text(self.packed, "left as they are")
+        return "\n".join([text, *self.notes])
 
     def __getitem__(self, name: str) -> Row:
         return next(row for row in self.rows if name in (row.name, *row.tied))
@@ -165,7 +167,7 @@ _WORDS = {
 }
 
 
-def law_text(law: Law | None) -> str:
+def law_text(law: Content | None) -> str:
     """The law for people.
 
     >>> law_text(TruncatedNormal(0.0, 0.02, -0.06, 0.06))
@@ -173,11 +175,30 @@ def law_text(law: Law | None) -> str:
     """
     if law is None:
         return "untouched"
+    if isinstance(law, Tiled):
+        return " and ".join(dict.fromkeys(law_text(tile.law) for tile in law.tiles))
+    if isinstance(law, Computed | Fixed):
+        return "computed"
     if isinstance(law, Constant):
         return f"constant {law.value:g}"
     interval = f" in [{law.a:.6g}, {law.b:.6g}]" if hasattr(law, "a") and hasattr(law, "b") else ""
     std = f", std {law.std:.6g}" if hasattr(law, "std") else ""
     return _WORDS[type(law)] + interval + std
+
+
+def law_json(law: Content | None) -> dict[str, Any] | None:
+    """The law as JSON has it: its name and its numbers.
+
+    >>> law_json(Normal(0.0, 0.02))
+    {'name': 'Normal', 'mean': 0.0, 'std': 0.02}
+    """
+    if law is None:
+        return None
+    if isinstance(law, Tiled):
+        return {"name": "Tiled", "tiles": [{**asdict(tile), "law": law_json(tile.law)} for tile in law.tiles]}
+    if isinstance(law, Computed | Fixed):
+        return {"name": "Computed"}
+    return {"name": type(law).__name__, **asdict(law)}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> str:

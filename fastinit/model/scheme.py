@@ -1,13 +1,14 @@
 """Scheme: the laws that a method gives the parameters of a model, by patterns of their names and the model's sizes."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from torch import nn
 
 from fastinit.law.distributions import Normal
 from fastinit.model.matched import matched
-from fastinit.model.planned import Given, Part
+from fastinit.model.planned import Given, Part, Rules, Source
 from fastinit.model.roles import Named, Role, block_of
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
 from fastinit.model.shown import shown
@@ -61,13 +62,7 @@ class Scheme:
                 raise ValueError(f"{name}: expected a whole number > 0, got {number}")
         if self.embed_scale is not None:
             check_scale("", self.embed_scale)
-        if self.shards is not None and not isinstance(self.shards, Mapping):
-            raise TypeError(f"shards: expected a fastinit.LocalShard by parameter's name, got {self.shards!r}")
-        for name, shard in (self.shards or {}).items():
-            if not isinstance(name, str) or not isinstance(shard, LocalShard):
-                raise TypeError(
-                    f"shards: expected a fastinit.LocalShard by parameter's name, got {shard!r} by {name!r}"
-                )
+        check_shards(self.shards)
         object.__setattr__(self, "patterns", tuple(_patterns(self.roles)))
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
@@ -88,6 +83,37 @@ class Scheme:
         widths = {part.name: part.global_shape[-1] for part in embeddings if part.global_shape}
         check_width(widths, (part.global_shape for part in parts), width)
         return given
+
+
+def rules_of(source: str | Source, seed: int, rename: Any, aliases: Any, **sizes: Any) -> Rules:
+    """The rules that the arguments of init_model_ ask for: a method's, or a recipe's, which needs nothing but names."""
+    shards = sizes.pop("shards")
+    if isinstance(source, str):
+        for name, given in (("rename", rename), ("aliases", aliases)):
+            if given is not None:
+                raise ValueError(f"{name}: expected none with a method, whose keys come from the model's own names")
+        return Scheme(source, seed, shards=shards, **sizes)
+    if not hasattr(source, "rules"):
+        raise TypeError(f"method: expected one of {', '.join(METHODS)}, or a fastinit.Recipe, got {source!r}")
+    for name, given in sizes.items():
+        if given != _DEFAULTS[name]:
+            raise ValueError(
+                f"{name}: expected none with a recipe, which has the laws of all parameters, got {given!r}"
+            )
+    check_shards(shards)
+    return source.rules(seed, shards, rename, aliases)
+
+
+def check_shards(shards: Mapping[str, LocalShard] | None) -> None:
+    """Raise ``TypeError`` unless shards come by names of parameters."""
+    if shards is not None and not isinstance(shards, Mapping):
+        raise TypeError(f"shards: expected a fastinit.LocalShard by parameter's name, got {shards!r}")
+    for name, shard in (shards or {}).items():
+        if not isinstance(name, str) or not isinstance(shard, LocalShard):
+            raise TypeError(f"shards: expected a fastinit.LocalShard by parameter's name, got {shard!r} by {name!r}")
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Scheme) if field.init}
 
 
 def _check_std(name: str, std: object) -> None:

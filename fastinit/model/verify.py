@@ -1,13 +1,15 @@
 """verify_model_: is a model what its names and a seed say? Compared bit by bit, and nothing is written."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
 from fastinit.model.comparison import Comparison
 from fastinit.model.plan import plan_of
+from fastinit.model.planned import Source
 from fastinit.model.report import Verification
-from fastinit.model.scheme import RolePatterns, Scheme
+from fastinit.model.scheme import RolePatterns, rules_of
 from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake
@@ -15,7 +17,7 @@ from fastinit.shard.storage import is_fake
 
 def verify_model_(
     model: nn.Module,
-    method: str,
+    method: str | Source,
     *,
     seed: int = 0,
     std: float = 0.02,
@@ -25,6 +27,8 @@ def verify_model_(
     embedding_std: float | None = None,
     embed_scale: float | None = None,
     shards: Mapping[str, LocalShard] | None = None,
+    rename: Callable[[str], str] | Mapping[str, str] | None = None,
+    aliases: Mapping[str, Any] | None = None,
 ) -> Verification:
     """Compare every parameter of a model, bit by bit, with what :func:`init_model_` would fill. Nothing is written.
 
@@ -35,7 +39,20 @@ def verify_model_(
     grow with the model. Each rank checks the part that it holds. The result is true when no parameter differs, and prints
     what does, and what could not be compared: weights that are no parameters.
     """
-    plan = plan_of(model, Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards))
+    rules = rules_of(
+        method,
+        seed,
+        rename,
+        aliases,
+        std=std,
+        roles=roles,
+        num_blocks=num_blocks,
+        d_model=d_model,
+        embedding_std=embedding_std,
+        embed_scale=embed_scale,
+        shards=shards,
+    )
+    plan = plan_of(model, rules)
     for kind, without_values in (("meta", lambda tensor: tensor.is_meta), ("fake", is_fake)):
         names = [planned.name for planned in plan if without_values(planned.parameter)]
         if names:

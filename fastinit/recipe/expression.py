@@ -1,0 +1,54 @@
+"""A value as people write it: what operators were called with, and of which numbers."""
+
+from typing import Any
+
+import torch
+
+from fastinit.model.report import law_text
+from fastinit.recipe.lifting import law_of
+from fastinit.recipe.pieces import pieces_of
+from fastinit.recipe.values import Call, Drawn, Foreign, Given, Lost, Read, Same, Value
+
+_LONGEST = 240  # characters
+_PLACES = {"clone", "_to_copy", "expand", "copy", "contiguous", "alias"}  # which change nothing of what a value is
+_SETTINGS = {"device", "dtype", "layout", "pin_memory", "memory_format", "generator"}
+
+
+def expression(value: Value) -> str:
+    """The value in short.
+
+    >>> expression(Call(torch.ops.aten.log.default, (Call(torch.ops.aten.arange.start, (1, 9), {}, None),), {}, None))
+    'log(arange(1, 9))'
+    """
+    text = _text(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _text(value: Any, depth: int = 0) -> str:
+    if depth > 16:
+        return "..."
+    match value:
+        case Drawn(_, law, _):
+            return f"[{law_text(law_of(law))}]" if law_of(law) is law else f"[{law}]"
+        case Same(number):
+            return f"{number:g}"
+        case Foreign(tensor) | Given(tensor):
+            return f"a tensor of shape {tuple(tensor.shape)}"
+        case Lost(why):
+            return f"lost: {why}"
+        case Read(state, view):
+            pieces = pieces_of(state, view.distinct())
+            parts = dict.fromkeys(_text(piece.value, depth + 1) for piece in pieces or ())
+            return " | ".join(parts) or "a view"
+        case Call(function, args, kwargs):
+            name = function.overloadpacket.__name__.rstrip("_") or str(function)
+            if name in {place.rstrip("_") for place in _PLACES}:
+                return _text(args[0], depth)
+            given = [_text(arg, depth + 1) for arg in args]
+            given += [f"{key}={_text(arg, depth + 1)}" for key, arg in kwargs.items() if key not in _SETTINGS]
+            return f"{name}({', '.join(given)})"
+        case list() | tuple():
+            return f"[{', '.join(_text(item, depth + 1) for item in value)}]"
+        case torch.dtype():
+            return str(value).removeprefix("torch.")
+    return str(value)

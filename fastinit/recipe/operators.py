@@ -1,0 +1,54 @@
+"""What an operator does to the tensors that it is given, as far as its schema tells."""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_leaves
+
+_KNOWN = {"aten", "prims", "fastinit"}  # what runs on one device, and can be run again
+
+
+class Operator(NamedTuple):
+    """``written``: positions and names of the arguments that it writes to. ``views``: its results are views of its arguments.
+
+    ``reshapes``: it changes how a tensor lies in its memory, and nothing there. ``opaque``: it cannot be run again: a
+    collective, or somebody's own kernel.
+    """
+
+    written: tuple[tuple[int, str], ...]
+    views: bool
+    reshapes: bool
+    opaque: bool
+
+
+@lru_cache(maxsize=4096)
+def operator_of(function: OpOverload) -> Operator:
+    """What the schema of an operator says."""
+    schema = function._schema
+    written = tuple(
+        (position, argument.name)
+        for position, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    aliases = [returned.alias_info is not None for returned in schema.returns]
+    return Operator(
+        written=written,
+        views=bool(aliases) and all(aliases) and not written,
+        reshapes=torch.Tag.inplace_view in function.tags,
+        opaque=function.namespace not in _KNOWN,
+    )
+
+
+def tensors_in(arguments: Any) -> list[Tensor]:
+    """All tensors among some arguments, in lists too."""
+    return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+
+
+def written_by(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors among the arguments that are written to."""
+    return tensors_in(
+        [args[position] if position < len(args) else kwargs.get(name) for position, name in operator.written]
+    )

@@ -1,0 +1,102 @@
+"""record: a framework's own initialisation, run once, as a recipe."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from fastinit.model.roles import matches
+from fastinit.model.shown import shown
+from fastinit.model.walk import parameters_of, tied
+from fastinit.recipe.bind import Bound, Parameter, bind
+from fastinit.recipe.entries import Entry
+from fastinit.recipe.hooks import recording
+from fastinit.recipe.names import Rename, renamer
+from fastinit.recipe.own import own_init
+from fastinit.recipe.recipe import Recipe
+from fastinit.recipe.tape import Tape
+
+
+def record(
+    model: nn.Module | Callable[[], nn.Module],
+    init: Callable[[nn.Module], Any] | None = None,
+    *,
+    rename: Rename = None,
+    kept: Iterable[str] = (),
+    device: torch.device | str = "meta",
+) -> Recipe:
+    """Run a framework's own initialisation, and note what each parameter is filled with.
+
+    >>> recipe = fastinit.record(lambda: torch.nn.Linear(8, 4))
+    >>> print(recipe["weight"].text())
+    uniform in [-0.353553, 0.353553]
+    >>> report = fastinit.init_model_(torch.nn.Linear(8, 4), recipe, seed=0)
+
+    Args:
+        model: a module, on the meta device or any other, whole: a sharded one would tell its shards. Or a function that builds
+            one, which is called on ``device``.
+        init: what initialises the model; called with it. Without it, the first that the model has of ``initialize_weights``
+            (transformers), ``init_states`` (torchtitan) and ``init_weights`` (OLMo-core; not of a model that ``model`` has
+            built, as constructors call that), or else each module's ``reset_parameters`` and the model's ``_init_weights``.
+        rename: a function of a parameter's name, or a mapping: the names that the recipe and so the keys are to have.
+        kept: patterns, as in fastinit.model.roles, of parameters that nothing writes, and that are to stay as they are.
+        device: where a function builds the model. "meta" takes no memory; on "cpu" weights can be read, as some models do.
+
+    Returns:
+        A recipe: it prints, and fills any copy of the model, sharded or not, by :func:`fastinit.init_model_`.
+
+    Raises:
+        ValueError: parameters that nothing wrote, or whose random values come from an operator that has no law or cannot be run
+            again, by name.
+        TypeError: what is no module, and no function that returns one.
+
+    Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves for a parameter.
+    """
+    names = renamer(rename)
+    tape = Tape(lambda tensor, leaf: None)
+    with recording(tape, weightless=torch.device(device).type == "meta"):
+        root, built = _built(model, device)
+        ran = own_init(root, init, built)
+    parameters = [Parameter(tuple(map(names, found.names)), found.parameter) for found in tied(parameters_of(root))]
+    bound = bind(parameters, tape.storages)
+    left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
+    check(bound, left, ran)
+    entries = {entry.name: entry for entry in bound.entries}
+    entries |= {
+        p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left
+    }
+    ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
+    return Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
+
+
+def _built(model: Any, device: torch.device | str) -> tuple[nn.Module, bool]:
+    """The module, and whether it was built here."""
+    if isinstance(model, nn.Module):
+        return model, False
+    if not callable(model):
+        raise TypeError(f"model: expected a torch.nn.Module or a function that builds one, got {type(model).__name__}")
+    if torch.device(device).type == "meta":  # Weightless sees to that
+        root = model()
+    else:
+        with torch.device(device):
+            root = model()
+    if not isinstance(root, nn.Module):
+        raise TypeError(f"model: expected a function that returns a torch.nn.Module, got {type(root).__name__}")
+    return root, True
+
+
+def check(bound: Bound, left: Iterable[str], ran: str) -> None:
+    """Raise ``ValueError`` for parameters that cannot be filled, but for those that are left as they are."""
+    unwritten = [name for name in bound.unwritten if name not in left]
+    if unwritten:
+        raise ValueError(
+            f"model: expected {ran} to write every parameter, it did not write these {len(unwritten)}; kept= names those "
+            "that stay as they are:\n  " + "\n  ".join(map(shown, unwritten))
+        )
+    if bound.lost:
+        rows = [f"{shown(name)}: {why}" for name, why in bound.lost.items()]
+        raise ValueError(
+            f"model: expected values of every parameter that can be made again, got these {len(rows)}:\n  "
+            + "\n  ".join(rows)
+        )

@@ -1,0 +1,127 @@
+"""Replay: a value computed again, in fp64 on the CPU, from numbers that are drawn by key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+from fastinit.model.filling import fill_law_
+from fastinit.recipe.boxes import View
+from fastinit.recipe.expression import expression
+from fastinit.recipe.lifting import law_of
+from fastinit.recipe.operators import operator_of, tensors_in, written_by
+from fastinit.recipe.pieces import reached_from
+from fastinit.recipe.values import VALUES, Call, Drawn, Foreign, Given, Leaf, Read, Same, Unwritten, Value
+from fastinit.shard.geometry import Shape
+from fastinit.stream import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where the numbers of a leaf come from: a view of a logical tensor that has a stream."""
+
+    stream: str
+    shape: Shape
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The values of a parameter: a part of a storage, and where the leaves that it is made from come from."""
+
+    read: Read
+    placed: Mapping[Leaf, Placed]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The streams whose numbers it is made from."""
+        leaves = {value.leaf for value in reached_from(self.read) if isinstance(value, Drawn)}
+        return tuple(dict.fromkeys(self.placed[leaf].stream for leaf in sorted(leaves, key=lambda leaf: leaf.order)))
+
+    def __str__(self) -> str:
+        return expression(self.read)
+
+    def value(self, seed: int) -> Tensor:
+        """The whole logical tensor."""
+        return _Replay(self.placed, seed).of(self.read)
+
+
+class _Replay:
+    def __init__(self, placed: Mapping[Leaf, Placed], seed: int) -> None:
+        self.placed = placed
+        self.seed = seed
+        self.known: dict[int, Tensor] = {}
+
+    def of(self, value: Value) -> Tensor:
+        """A value, computed once. What is returned is read only."""
+        found = self.known.get(id(value))
+        if found is None:
+            found = self.known[id(value)] = self._computed(value)
+        return found
+
+    def _computed(self, value: Value) -> Tensor:
+        match value:
+            case Drawn(leaf, law, view):
+                drawn = self._drawn(leaf, law)
+                return drawn if view is None else drawn.as_strided(view.shape, view.strides, view.offset)
+            case Same(number, shape):
+                return torch.full(shape, number, dtype=torch.float64, device="cpu")
+            case Given(tensor) | Foreign(tensor, _):
+                return _widened(tensor)
+            case Read():
+                return self._read(value)
+            case Call():
+                return self._called(value)
+        raise AssertionError(f"{value} was to be refused")
+
+    def _drawn(self, leaf: Leaf, law: Any) -> Tensor:
+        """fp32 values, as any tensor of that stream would get them; row-major."""
+        placed = self.placed[leaf]
+        whole = torch.empty(placed.shape, dtype=torch.float32, device="cpu")
+        fill_law_(whole, law_of(law), key=Key.of(placed.stream, self.seed))
+        return whole.as_strided(placed.view.shape, placed.view.strides, placed.view.offset).double().contiguous()
+
+    def _read(self, value: Read) -> Tensor:
+        """The writes to the storage, done again."""
+        state, view = value.state, value.view
+        writes = [(view, value) for view, value in state.writes() if not isinstance(value, Unwritten)]
+        size = max(view.end, *(written.end for written, _ in writes))
+        values = [self.of(value) for _, value in writes]
+        storage = torch.full((size,), 0, dtype=_wide(state.dtype), device="cpu")
+        if isinstance(state.base, Foreign):
+            held = state.base.tensor
+            whole = held.as_strided((min(size, held.untyped_storage().nbytes() // held.itemsize),), (1,), 0)
+            storage[: len(whole)].copy_(whole)
+        for (written, _), found in zip(reversed(writes), reversed(values), strict=True):
+            storage.as_strided(written.shape, written.strides, written.offset).copy_(found)
+        return storage.as_strided(view.shape, view.strides, view.offset)
+
+    def _called(self, call: Call) -> Tensor:
+        operator = operator_of(call.function)
+        args, kwargs = tree_map_only(VALUES, self.of, (call.args, call.kwargs))
+        kwargs = {
+            name: _setting(name, given) for name, given in kwargs.items() if name not in ("pin_memory", "generator")
+        }
+        written = {position for position, _ in operator.written}
+        args = tuple(tree_map_only(Tensor, Tensor.clone, arg) if k in written else arg for k, arg in enumerate(args))
+        targets = written_by(operator, args, kwargs)
+        result = call.function(*args, **kwargs)
+        targets += [tensor for tensor in tensors_in(result) if not any(tensor is other for other in targets)]
+        return targets[call.result or 0]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype.is_floating_point else dtype
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(device="cpu", dtype=_wide(tensor.dtype))
+
+
+def _setting(name: str, given: Any) -> Any:
+    if name == "device":
+        return torch.device("cpu")
+    return _wide(given) if isinstance(given, torch.dtype) else given

@@ -1,0 +1,116 @@
+"""Storages: what each holds, as far as it was seen. They are told apart by weak references: a freed address is used again."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.weak import WeakIdKeyDictionary
+
+from fastinit.recipe.boxes import View
+from fastinit.recipe.values import Drawn, Foreign, Lost, Read, Same, State, Unwritten, Value
+from fastinit.shard import dtensor
+
+_MANY = 4096  # storages, after which those that are gone are looked for
+
+
+class Storages:
+    """The states of the storages that were written to.
+
+    A ``DTensor`` stands for the whole logical tensor: a meta tensor of its shape, its stand-in, has the state. So a view of it is a
+    view, also where torch hands out a copy.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[StorageWeakRef, State] = {}
+        self._stand_ins: dict[StorageWeakRef, Tensor] = {}
+        self._views: Any = WeakIdKeyDictionary()
+        self._sweep = _MANY
+
+    def read(self, tensor: Tensor) -> Value:
+        """What a tensor holds now."""
+        plain = self.stand_in(tensor)
+        view, size = view_of(plain), plain.itemsize
+        state = self._states.get(_reference(plain))
+        if state is None:
+            return self._unknown(tensor)
+        if state.dtype.itemsize != size:
+            return Lost("its bytes were read as another dtype")
+        value = state.value
+        if state.view == view:
+            return value
+        if isinstance(value, Same) and state.before is None and _inside(view, state.view):
+            return Same(value.value, view.shape)
+        if isinstance(value, Drawn) and value.view is None and state.before is None and _inside(view, state.view):
+            return Drawn(value.leaf, value.law, View(view.offset - state.view.offset, view.shape, view.strides))
+        return Read(state, view)
+
+    def write(self, tensor: Tensor, value: Value) -> None:
+        """Note what a tensor holds from now on."""
+        plain = self.stand_in(tensor)
+        reference, view, size = _reference(plain), view_of(plain), plain.itemsize
+        before = self._states.get(reference)
+        base = before.base if before is not None else self._unknown(tensor)
+        if before is not None and before.dtype.itemsize != size:
+            value = Lost("its bytes were written as two dtypes")
+        if view.fills(plain.untyped_storage().nbytes() // size):
+            before, base = None, Unwritten()  # of which nothing is to be seen
+        while before is not None and before.view == view:
+            before = before.before
+        self._states[reference] = State(before, view, value, base, plain.dtype)
+        if len(self._states) > self._sweep:
+            self._forget()
+
+    def state_of(self, tensor: Tensor) -> tuple[State | None, View]:
+        """The state of a tensor's storage, None where nobody has written to it, and how the tensor lies in it."""
+        plain = self.stand_in(tensor)
+        return self._states.get(_reference(plain)), view_of(plain)
+
+    def stand_in(self, tensor: Tensor) -> Tensor:
+        """The tensor itself, or what stands for a DTensor."""
+        if not dtensor.is_dtensor(tensor):
+            return tensor
+        found: Tensor | None = self._views.get(tensor)
+        if found is None:
+            reference = _reference(dtensor.local_of(tensor))
+            found = self._stand_ins.get(reference)
+            if found is None or found.shape != tensor.shape:
+                found = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+                self._stand_ins[reference] = found
+        return found
+
+    def is_copy(self, tensor: Tensor) -> bool:
+        """Whether a DTensor is a view of another one, which torch may have made a copy of."""
+        return tensor in self._views
+
+    def let_stand(self, tensor: Tensor, stand_in: Tensor) -> None:
+        """Note what stands for a DTensor that is a view."""
+        self._views[tensor] = stand_in
+
+    def _unknown(self, tensor: Tensor) -> Value:
+        """A storage that was not seen before."""
+        if dtensor.is_dtensor(tensor) or tensor.is_meta:
+            return Unwritten()
+        return Foreign(tensor.detach(), tensor._version)
+
+    def _forget(self) -> None:
+        for table in (self._states, self._stand_ins):
+            for reference in [reference for reference in table if reference.expired()]:
+                del table[reference]
+        self._sweep = 2 * len(self._states) + _MANY
+
+
+def view_of(tensor: Tensor) -> View:
+    """How a plain tensor lies in its storage."""
+    return View(int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+
+
+def _reference(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())
+
+
+def _inside(view: View, other: View) -> bool:
+    """Whether a view lies in a row-major one."""
+    return other == View(other.offset, *View.dense(other.shape)[1:]) and (
+        view.numel == 0 or (other.offset <= view.offset and view.end <= other.offset + other.numel)
+    )

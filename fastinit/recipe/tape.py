@@ -1,0 +1,174 @@
+"""The tape: a mode in which every operator of torch is noted, and in which numbers are drawn by fastinit's laws."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from fastinit.law.distributions import Distribution
+from fastinit.recipe.draws import arguments_of, draw_of, is_random
+from fastinit.recipe.lifting import lifted
+from fastinit.recipe.operators import Operator, operator_of, tensors_in, written_by
+from fastinit.recipe.storages import Storages
+from fastinit.recipe.values import Call, Drawn, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
+from fastinit.shard import dtensor
+
+_aten = torch.ops.aten
+_EMPTY = {
+    _aten.empty,
+    _aten.empty_like,
+    _aten.empty_strided,
+    _aten.empty_permuted,
+    _aten.new_empty,
+    _aten.new_empty_strided,
+}
+_OVERWRITES = {_aten.copy_.default, _aten.fill_.Tensor}
+_JOINS = {_aten.cat.default, _aten.stack.default}
+
+Arguments = tuple[Any, ...]
+Named = dict[str, Any]
+Fill = Callable[[Tensor, Leaf], None]
+
+
+class Tape(TorchDispatchMode):
+    """Notes what is written to every tensor, on the thread that entered it, until it is left.
+
+    ``fill`` is asked to give a tensor values when numbers are drawn into it: no generator of torch's moves for those. A tensor
+    that ``knows`` does not know is left to the tape outside of this one, if there is one.
+    """
+
+    def __init__(self, fill: Fill, knows: Callable[[Tensor], bool] = lambda tensor: True) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.storages = Storages()
+        self.random: dict[str, int] = {}  # operators that drew from torch's generators, and how often
+        self.outer: Tape | None = None  # the one that was running when this one was entered
+        self._fill = fill
+        self._knows = knows
+        self._drawn = 0
+        self._aside = 0
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within it nothing is noted: what is done is the tape's own."""
+        self._aside += 1
+        try:
+            yield
+        finally:
+            self._aside -= 1
+
+    def __torch_dispatch__(
+        self, function: OpOverload, types: Any, args: Arguments = (), kwargs: Named | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._aside:
+            return function(*args, **kwargs)
+        operator = operator_of(function)
+        if is_random(function):
+            draw = draw_of(function)
+            if draw is not None:
+                named = arguments_of(function, args, kwargs)
+                tensor = named["self"] if draw.empty is None else draw.empty(named)
+                if tensor.is_floating_point():
+                    self.draw(tensor, draw.law(named))
+                    return tensor
+            self.random[str(function)] = self.random.get(str(function), 0) + 1
+        if operator.views or operator.reshapes:
+            result = function(*args, **kwargs)
+            self._view(function, args, kwargs, result)
+            return result
+        read = self._read(function, operator, args, kwargs)
+        written = written_by(operator, args, kwargs)
+        result = self._executed(function, operator, args, kwargs)
+        made = [tensor for tensor in tensors_in(result) if not any(tensor is other for other in written)]
+        if function in _JOINS and isinstance(read, Call) and args:
+            self._join(function, args, kwargs, read.args[0], result)
+            return result
+        targets = [*written, *made]
+        for position, tensor in enumerate(targets):
+            value = replace(read, result=position) if isinstance(read, Call) and len(targets) > 1 else read
+            self.storages.write(tensor, lifted(value, tuple(tensor.shape)))
+        return result
+
+    def draw(self, tensor: Tensor, law: Distribution) -> None:
+        """Note that a tensor is filled with numbers of a law, and fill it."""
+        leaf = Leaf(law, tuple(tensor.shape), self._drawn)
+        self._drawn += 1
+        self.storages.write(tensor, Drawn(leaf, law))
+        if self.outer is not None and not self._knows(tensor):
+            self.outer.draw(tensor, law)
+            return
+        with self.aside():
+            self._fill(tensor, leaf)
+
+    def _read(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Value:
+        """What an operator makes, noted before it does, as what it reads may be written over."""
+        if operator.opaque or is_random(function):
+            return Lost(f"it went through {function}")
+        if function.overloadpacket in _EMPTY:
+            return Unwritten()
+        if function.namespace == "fastinit":
+            return Settled()
+        if function in _OVERWRITES:  # not a part of what they make: what was there before
+            value = self.storages.read(args[1])
+            same = args[0].shape == args[1].shape
+            return (
+                value
+                if same or isinstance(value, Lost)
+                else Call(_aten.expand.default, (value, list(args[0].shape)), {}, None)
+            )
+        outs = {
+            name: Same(0.0, tuple(kwargs[name].shape))
+            for _, name in operator.written
+            if isinstance(kwargs.get(name), Tensor)
+        }
+        read = tree_map_only(Tensor, self.storages.read, (args, {**kwargs, **outs}))
+        call = Call(function, read[0], read[1], None)
+        return next((value for value in inputs_of(call) if isinstance(value, Lost)), call)
+
+    def _join(self, function: OpOverload, args: Arguments, kwargs: Named, values: list[Value], result: Tensor) -> None:
+        """Tensors that are put together are written one beside another, so that each keeps its law."""
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        whole, start = self.storages.stand_in(result), 0
+        self.storages.write(whole, Unwritten())
+        for k, (tensor, value) in enumerate(zip(args[0], values, strict=True)):
+            if function is _aten.stack.default:
+                self.storages.write(whole.select(dim, k), value)
+            elif tensor.numel():
+                self.storages.write(whole.narrow(dim, start, tensor.shape[dim]), value)
+                start += tensor.shape[dim]
+
+    def _executed(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:
+        if function is _aten.copy_.default and dtensor.is_dtensor(args[0]) and not dtensor.is_dtensor(args[1]):
+            return args[0]  # torch refuses it; in the end each rank gets its part of what was noted
+        tensors = tensors_in((args, kwargs))
+        if any(tensor.is_meta for tensor in tensors) and not all(tensor.is_meta for tensor in tensors):
+            written = written_by(operator, args, kwargs)
+            if written and not all(tensor.is_meta for tensor in written):
+                return written[0]  # there are no values to write
+            args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
+        if function is _aten._to_copy.default and args[0].is_meta:
+            kwargs = {**kwargs, "device": None}
+        return function(*args, **kwargs)
+
+    def _view(self, function: OpOverload, args: Arguments, kwargs: Named, result: Any) -> None:
+        """Note of views of DTensors what they are views of, and of numbers that were given in Python what they are."""
+        made = tensors_in(result)
+        if function is _aten.lift_fresh.default:
+            (tensor,) = made
+            if not tensor.is_meta:
+                self.storages.write(tensor, Given(tensor.detach().clone()))
+        elif any(map(dtensor.is_dtensor, made)):
+            stand_ins = function(*tree_map_only(Tensor, self.storages.stand_in, args), **kwargs)
+            for tensor, stand_in in zip(made, tensors_in(stand_ins), strict=True):
+                if tensor is not stand_in:
+                    self.storages.let_stand(tensor, stand_in)
+
+
+def _without_values(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_meta else torch.empty_like(tensor, device="meta")
