@@ -17,7 +17,6 @@ from fastinit.shard import dtensor
 from fastinit.shard.described import boxes_of
 from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.placements import Box
 from fastinit.shard.storage import check_memory, check_tensor, leaves_it_to_operators
 from fastinit.stream import Key
 
@@ -82,12 +81,12 @@ def _local(
     views: list[Tensor] = []
     boxes: list[LocalShard | None] = []
     owner: list[int] = []
-    known: dict[Hashable, tuple[Box, ...]] = {}
+    known = dtensor.Boxes()
     for position, (tensor, shard) in enumerate(zip(tensors, shards, strict=True)):
         found: Iterable[tuple[Tensor, LocalShard | None]] = ((tensor, shard),)
         if dtensor.is_dtensor(tensor):
             try:  # which costs nothing where there is no error; a context manager does
-                found = boxes_of(tensor, shard) if shard else dtensor.local_fills(tensor, known)
+                found = boxes_of(tensor, shard) if shard else dtensor.fills_by(known.of(tensor), tensor)
             except (TypeError, ValueError) as error:
                 raise _named(position, error) from None
         for view, box in found:
@@ -104,6 +103,7 @@ def _placed(
     places: list[Place] = []
     devices: list[torch.device | None] = []
     known: dict[Hashable, tuple[int, Shape]] = {}
+    starts: dict[tuple[int, int], int] = {}  # by box, all of which are kept alive, and place
     place: list[int] = []
     first_index: list[int] = []
     for view, box in zip(views, boxes, strict=True):
@@ -126,10 +126,13 @@ def _placed(
         if box is None:
             first_index.append(0)
             continue
-        if not all(map(le, map(add, box.global_offset, view.shape), box.global_shape)):
-            with _at(owner[len(first_index)]):
-                box.check_holds(tuple(view.shape))
-        first_index.append(sum(map(mul, box.global_offset, strides)))
+        start = starts.get((id(box), number))
+        if start is None:
+            if not all(map(le, map(add, box.global_offset, view.shape), box.global_shape)):
+                with _at(owner[len(first_index)]):
+                    box.check_holds(tuple(view.shape))
+            start = starts[id(box), number] = sum(map(mul, box.global_offset, strides))
+        first_index.append(start)
     return places, devices, place, first_index
 
 

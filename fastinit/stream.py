@@ -52,6 +52,8 @@ class Key:
     stream: int = 0
 
     def __post_init__(self) -> None:
+        if type(self.seed) is int is type(self.stream) and 0 <= self.seed < 2**64 and 0 <= self.stream < 2**64:
+            return
         for field in ("seed", "stream"):
             value = getattr(self, field)
             if type(value) is not int:

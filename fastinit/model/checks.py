@@ -1,19 +1,18 @@
 """What must hold of a model before the first of its parameters is written. Every error names the parameters."""
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
-from fastinit.law.transformed import Law
+from fastinit.model.planned import Planned
 from fastinit.model.shown import shown
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
-from fastinit.shard.geometry import LocalShard
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import Memory, dtype_name
 from fastinit.stream import Key
@@ -21,7 +20,7 @@ from fastinit.stream import Key
 
 def check_present(model: nn.Module, found: Iterable[Found]) -> None:
     """That each parameter is a tensor of its own shape, as far as this rank holds it."""
-    lazy = [parameter.name for parameter in found if is_lazy(parameter.parameter)]
+    lazy = [parameter.name for parameter in found if parameter.kind is None and is_lazy(parameter.parameter)]
     if lazy:
         raise TypeError(
             "model: expected parameters with a shape, got lazy ones; run the model once, or materialize() them: "
@@ -34,7 +33,7 @@ def check_present(model: nn.Module, found: Iterable[Found]) -> None:
             "fill the model before it is wrapped or within FullyShardedDataParallel.summon_full_params, or use "
             f"fully_shard: {', '.join(flat)}"
         )
-    empty = [parameter.name for parameter in found if parameter.parameter.numel() == 0]
+    empty = [parameter.name for parameter in found if _is_empty(parameter)]
     if empty:
         raise ValueError(
             "model: expected parameters with elements, got placeholders without any, as DeepSpeed's ZeRO-3 leaves them "
@@ -42,8 +41,14 @@ def check_present(model: nn.Module, found: Iterable[Found]) -> None:
         )
 
 
-def check_streams(found: Iterable[Found], keys: Iterable[Key]) -> None:
+def _is_empty(found: Found) -> bool:
+    return found.parameter.numel() == 0 if found.kind is None else 0 in found.kind.global_shape
+
+
+def check_streams(found: Iterable[Found], keys: Sequence[Key]) -> None:
     """Equal streams are equal values: two parameters of one canonical name, or a collision of the digest."""
+    if len({key.stream for key in keys}) == len(keys):
+        return
     by_stream: dict[int, Found] = {}
     for parameter, key in zip(found, keys, strict=True):
         other = by_stream.setdefault(key.stream, parameter)
@@ -60,7 +65,7 @@ def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None
     spaces: dict[Hashable, list[tuple[str, Memory]]] = {}
     for parameter in parameters:
         if parameter.memory is not None:
-            spaces.setdefault(parameter.memory.space, []).append((parameter.name, parameter.memory))
+            spaces.setdefault(parameter.memory.space, []).append((parameter.names[0], parameter.memory))
     for placed in spaces.values():
         numbers: dict[Strided, int] = {}
         layout = [numbers.setdefault(memory.strided, len(numbers)) for _, memory in placed]
@@ -75,16 +80,25 @@ def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None
             )
 
 
-def check_fillable(name: str, tensor: Tensor, law: Law | None, shard: LocalShard | None) -> None:
+def check_fillable(plan: Iterable[Planned]) -> None:
     """What a fill would raise of a dense tensor, raised before the first fill, with the parameter's name."""
-    if law is None:
-        return
-    try:
-        describe(tensor, shard)
-        if isinstance(law, Distribution):
-            _check_value(law, dtype_name(tensor.dtype))
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
+    checked: set[Hashable] = set()
+    for planned in plan:
+        part, law = planned.part, planned.law
+        if law is None:
+            continue
+        kind = part.found.kind
+        alike = id(kind), id(law), part.shard  # both are alive as long as the plan is
+        try:
+            if kind is None or alike not in checked:
+                describe(part.found.parameter, part.shard)
+                if isinstance(law, Distribution):
+                    _check_value(law, dtype_name(part.found.parameter.dtype))
+                checked.add(alike)
+            else:
+                kind.check_own(part.found.parameter)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{shown(planned.name)}: {str(error).removeprefix('tensor: ')}") from None
 
 
 @lru_cache(maxsize=4096)

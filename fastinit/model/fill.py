@@ -71,7 +71,7 @@ def init_model_(
     device = None if device is None else device_of(device)
     asked = Scheme(method, seed, std, roles, num_blocks, d_model, embedding_std, embed_scale, shards)
     plan = plan_of(model, asked)
-    if any(planned.parameter.is_meta for planned in plan):
+    if any(planned.part.found.parameter.is_meta for planned in plan):
         check_device(plan, device)
         materialise(model, plan, device or torch.device("cpu"))
         plan = plan_of(model, asked)

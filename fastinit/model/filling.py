@@ -20,20 +20,23 @@ from fastinit.stream import Key
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
-    others = [planned for planned in plan if not isinstance(planned.law, Distribution)]
-    for planned in others:
-        if type(planned.parameter) is not nn.Parameter:
+    random: list[Planned] = []
+    plain: list[Planned] = []
+    for planned in plan:
+        if isinstance(planned.law, Distribution):
+            random.append(planned)
+        elif type(planned.parameter) is nn.Parameter:
+            plain.append(planned)
+        else:
             fill_planned_(planned.parameter, planned, planned.shard)
-    random = [planned for planned in plan if isinstance(planned.law, Distribution)]
     foreach_fill_(
-        [planned.parameter for planned in random],
+        [planned.part.found.parameter for planned in random],
         [planned.law for planned in random],  # type: ignore[misc]  # chosen by the type of their laws
-        keys=[planned.key for planned in random],
-        shards=[planned.shard for planned in random],
+        keys=[planned.part.key for planned in random],
+        shards=[planned.part.shard for planned in random],
     )
-    for planned in others:
-        if type(planned.parameter) is nn.Parameter:
-            fill_planned_(planned.parameter, planned, planned.shard)
+    for planned in plain:
+        fill_planned_(planned.parameter, planned, planned.shard)
 
 
 def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:

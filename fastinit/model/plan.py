@@ -6,9 +6,9 @@ from torch import nn
 
 from fastinit.model.checks import check_apart, check_fillable, check_present, check_streams
 from fastinit.model.planned import Part, Planned, Rules
-from fastinit.model.walk import Found, experts_shard, parameters_of, tied
+from fastinit.model.walk import Found, experts_shards, parameters_of, tied
 from fastinit.shard.geometry import LocalShard
-from fastinit.stream import Key
+from fastinit.stream import Key, stream_of
 
 
 def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
@@ -22,8 +22,7 @@ def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     parts = parts_of(model, rules.seed, rules.shards or {})
     given = rules.given(model, parts)
     plan = [Planned(part, *gets) for part, gets in zip(parts, given, strict=True)]
-    for planned in plan:
-        check_fillable(planned.name, planned.parameter, planned.law, planned.shard)
+    check_fillable(plan)
     check_apart([part.found for part in parts], {planned.name for planned in plan if planned.law is None})
     return plan
 
@@ -35,10 +34,13 @@ def parts_of(model: nn.Module, seed: int, shards: Mapping[str, LocalShard]) -> l
     found = parameters_of(model)
     check_present(model, found)
     found = tied(found)
-    keys = [Key.of(parameter.name, seed) for parameter in found]
+    keys = [Key(seed, stream_of(parameter.names[0].encode())) for parameter in found]
     check_streams(found, keys)
     _check_names(shards, found)
-    return [Part(parameter, key, _shard(parameter, shards)) for parameter, key in zip(found, keys, strict=True)]
+    places = list(experts_shards(found))
+    if shards:
+        places = [shards.get(parameter.name, place) for parameter, place in zip(found, places, strict=True)]
+    return list(map(Part, found, keys, places))
 
 
 def _check_names(shards: Mapping[str, LocalShard], found: Sequence[Found]) -> None:
@@ -46,8 +48,3 @@ def _check_names(shards: Mapping[str, LocalShard], found: Sequence[Found]) -> No
     unknown = [name for name in shards if name not in names]
     if unknown:
         raise ValueError(f"shards: expected names of parameters, got {', '.join(unknown)}")
-
-
-def _shard(found: Found, shards: Mapping[str, LocalShard]) -> LocalShard | None:
-    given = shards.get(found.name)
-    return experts_shard(found.owner, found.parameter) if given is None else given

@@ -32,7 +32,10 @@ class Part(NamedTuple):
     @property
     def global_shape(self) -> Shape:
         """The shape of the logical tensor."""
-        return self.shard.global_shape if self.shard else tuple(self.parameter.shape)
+        if self.shard is not None:
+            return self.shard.global_shape
+        kind = self.found.kind
+        return kind.global_shape if kind is not None else tuple(self.found.parameter.shape)
 
 
 class Given(NamedTuple):

@@ -3,20 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
 from fastinit.model.planned import Planned
-from fastinit.shard import dtensor
 from fastinit.shard.geometry import Shape
-from fastinit.shard.storage import dtype_name
+from fastinit.shard.kinds import Kind
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One parameter: what it is, what it is filled with, and which part of it this rank holds."""
 
     name: str
@@ -28,17 +26,19 @@ class Row:
     global_shape: Shape
     local_shape: Shape
     placements: str
+    note: str = ""
 
     def cells(self) -> tuple[str, ...]:
         """The row of a table."""
         local = "" if self.local_shape == self.global_shape else shape_text(self.local_shape)
         shapes = (shape_text(self.global_shape), local, self.placements)
-        return (self.name, self.role, law_text(self.law), f"{self.key.stream:016x}", self.dtype, *shapes)
+        return (self.name, self.role, law_text(self.law), f"{self.key.stream:016x}", self.dtype, *shapes, self.note)
 
     def as_json(self) -> dict[str, Any]:
         """The row as JSON has it."""
         law = None if self.law is None else {"name": type(self.law).__name__, **asdict(self.law)}
-        return {**asdict(self), "law": law}
+        row = {**self._asdict(), "law": law, "key": asdict(self.key)}
+        return row if self.note else {name: value for name, value in row.items() if name != "note"}
 
 
 _SHOWN = 4  # names of modules; a model may have thousands
@@ -46,23 +46,23 @@ _SHOWN = 4  # names of modules; a model may have thousands
 
 def row_of(planned: Planned) -> Row:
     """The row of a parameter that is filled as planned."""
-    parameter = planned.parameter
-    sharded = dtensor.is_dtensor(parameter)
-    local = parameter.detach().to_local() if sharded else parameter  # type: ignore[attr-defined]
+    (found, key, shard), role, law, note = planned
+    kind = found.kind or Kind.of(found.parameter)
     return Row(
-        name=planned.name,
-        tied=planned.tied,
-        role=planned.role,
-        law=planned.law,
-        key=planned.key,
-        dtype=dtype_name(parameter.dtype),
-        global_shape=planned.global_shape,
-        local_shape=tuple(local.shape),
-        placements=" ".join(map(str, parameter.placements)) if sharded else "",  # type: ignore[attr-defined]
+        found.names[0],
+        found.names[1:],
+        role,
+        law,
+        key,
+        kind.dtype,
+        shard.global_shape if shard else kind.global_shape,
+        kind.local_shape,
+        kind.placements,
+        note,
     )
 
 
-_HEADER = ("parameter", "role", "law", "stream", "dtype", "shape", "local", "placements")
+_HEADER = ("parameter", "role", "law", "stream", "dtype", "shape", "local", "placements", "note")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 
 from fastinit.shard.geometry import Shape
@@ -152,10 +152,32 @@ def named_by(names: Iterable[str], model_types: set[str], first: tuple[Named, ..
     patterns = (*first, *built_in)
     if not patterns:
         return dict.fromkeys(names)
-    # One alternation with a group a pattern, as a model of many experts has many names.
+    # One alternation with a group a pattern. It takes longer than a fill, so names that differ in numbers alone share a match.
     either = re.compile("|".join(f"({_expression(named.pattern)})" for named in patterns))
-    found = {name: either.fullmatch(name) for name in names}
-    return {name: match and patterns[(match.lastindex or 0) - 1] for name, match in found.items()}
+    alike = str if any(map(_knows_numbers, patterns)) else without_numbers
+    matched: dict[str, Named | None] = {}
+    found: dict[str, Named | None] = {}
+    for name in names:
+        like = alike(name)
+        if like not in matched:
+            match = either.fullmatch(name)
+            matched[like] = match and patterns[(match.lastindex or 0) - 1]
+        found[name] = matched[like]
+    return found
+
+
+def without_numbers(name: str) -> str:
+    """A parameter's name with 0 for each part that is a number.
+
+    >>> without_numbers("model.layers.13.mlp.experts.7.w1.weight")
+    'model.layers.0.mlp.experts.0.w1.weight'
+    """
+    return ".".join(["0" if part.isdecimal() else part for part in name.split(".")])
+
+
+def _knows_numbers(named: Named) -> bool:
+    """Whether a pattern may match one number and not another; one without a number of its own matches all or none."""
+    return any(piece.isdecimal() for piece in re.split(r"[.*{},]", named.pattern))
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -185,9 +207,13 @@ def block_of(name: str) -> int | None:
     >>> block_of("model.layers.3.mlp.experts.7.w1.weight"), block_of("lm_head.weight")
     (3, None)
     """
-    return next((int(part) for part in name.split(".") if part.isdecimal()), None)
+    for part in name.split("."):
+        if part.isdecimal():
+            return int(part)
+    return None
 
 
+@lru_cache(maxsize=4096)  # a model has a few shapes
 def fan_in(layout: str, shape: Shape, num_experts: int | None = None) -> int:
     """Inputs of one output of a weight, whose layout names each dimension: i input, o output, e expert, k kernel.
 

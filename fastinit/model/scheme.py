@@ -1,7 +1,7 @@
 """Scheme: the laws that a method gives the parameters of a model, by patterns of their names and the model's sizes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -83,9 +83,9 @@ class Scheme:
         )
         giver = _Giver(self, whole, {part.name: part for part in parts}, named)
         given = [giver.given(part) for part in parts]
-        embeddings = [part for part in parts if named[part.name].role is Role.EMBEDDING and part.global_shape]
-        shapes = (part.global_shape for part in parts)
-        check_width({part.name: part.global_shape[-1] for part in embeddings}, shapes, width)
+        embeddings = [giver.parts[name] for name, match in named.items() if match.role is Role.EMBEDDING]
+        widths = {part.name: part.global_shape[-1] for part in embeddings if part.global_shape}
+        check_width(widths, (part.global_shape for part in parts), width)
         return given
 
 
@@ -120,28 +120,30 @@ class _Giver:
     whole: Sizes
     parts: Mapping[str, Part]
     named: Mapping[str, Named]
+    known: dict[Hashable, Given] = field(default_factory=dict)  # by all that a law depends on
 
     def given(self, part: Part) -> Given:
         """What one parameter gets; an error names it."""
-        named = self.named[part.name]
+        name = part.found.names[0]
+        named = self.named[name]
         try:
-            if named.role is not Role.UNTOUCHED:
-                check_tensor(part.parameter)
-            return Given(named.role.value, law_of(self.scheme.method, named.role, self._sizes(part, named)))
+            if part.found.kind is None and named.role is not Role.UNTOUCHED:
+                check_tensor(part.found.parameter)  # it may have no shape
+            by_fan = self.scheme.method == "fan_in" or named.role in TORCH_ROLES
+            alike = id(named.role), block_of(name), self._inputs(part, named) if by_fan else None
+            known = self.known.get(alike)
+            if known is None:
+                known = self.known[alike] = self._new(named.role, *alike[1:])
+            return known
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{shown(part.name)}: {str(error).removeprefix('tensor: ')}") from None
+            raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
 
-    def _sizes(self, part: Part, named: Named) -> Sizes:
-        whole, scheme = self.whole, self.scheme
-        embedding = named.role is Role.EMBEDDING and scheme.embedding_std is not None
-        return Sizes(
-            std=scheme.embedding_std if embedding and scheme.embedding_std is not None else scheme.std,
-            d_model=whole.d_model,
-            num_blocks=whole.num_blocks,
-            block=block_of(part.name),
-            fan_in=self._inputs(part, named) if scheme.method == "fan_in" or named.role in TORCH_ROLES else None,
-            embed_scale=whole.embed_scale,
-        )
+    def _new(self, role: Role, block: int | None, inputs: int | None) -> Given:
+        """What parameters of a role get in a block, with so many inputs."""
+        scheme = self.scheme
+        std = scheme.embedding_std if role is Role.EMBEDDING else None
+        sizes = replace(self.whole, std=scheme.std if std is None else std, block=block, fan_in=inputs)
+        return Given(role.value, law_of(scheme.method, role, sizes))
 
     def _inputs(self, part: Part, named: Named) -> int | None:
         """The number of inputs that the pattern points to; see roles.Named."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from fastinit.model.modules import every, having
 from fastinit.shard.geometry import Shape
 from fastinit.stream import WRAPPER_PARTS
 
@@ -37,7 +38,7 @@ class Told(NamedTuple):
     by: str
 
 
-def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[Wrapped]:
+def models_of(model: nn.Module, paths: Sequence[Paths]) -> list[Wrapped]:
     """The models that may tell of themselves, innermost first. ``paths`` are all that lead to each parameter.
 
     >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), paths)]  # doctest: +SKIP
@@ -47,16 +48,23 @@ def models_of(model: nn.Module, paths: Sequence[Paths], path: str = "") -> list[
     (``module``, ``_orig_mod``, ...) it is a wrapper for certain, and tells nothing. Under any other name it may as well
     be a model with its body, or a pipeline stage: it tells what the body does not. A child with a number is a block.
     """
+    # All of some paths start alike if the first and the last in alphabetical order do.
+    alone = [ways for ways in paths if len(ways) == 1]
+    ends = [min(alone), max(alone)] if alone else []
+    return _models_of(model, [*ends, *(ways for ways in paths if len(ways) > 1)], "")
+
+
+def _models_of(model: nn.Module, paths: Sequence[Paths], path: str) -> list[Wrapped]:
     here = Wrapped(path, model)
     for name, child in sorted(model.named_children(), key=lambda named: named[0] not in WRAPPER_PARTS):
         inside, wrapper = f"{path}.{name}".removeprefix("."), name in WRAPPER_PARTS
         if paths and all(any(way.startswith(inside + ".") for way in ways) for ways in paths):
             if wrapper:
-                return models_of(child, paths, inside)
+                return _models_of(child, paths, inside)
             if not name.isdecimal():
-                return [*models_of(child, paths, inside), here]
+                return [*_models_of(child, paths, inside), here]
         elif wrapper:
-            return [here, *models_of(child, paths, inside)]
+            return [here, *_models_of(child, paths, inside)]
     return [here]
 
 
@@ -83,8 +91,9 @@ def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
 def model_types_of(models: Sequence[Wrapped]) -> set[str]:
     """What a model of transformers, or one that is a part of the model, calls itself in its config."""
     (_, innermost), *outer = models
-    for modules in (innermost.modules(), *([model] for _, model in outer)):
-        types = (getattr(getattr(module, "config", None), "model_type", None) for module in modules)
+    for modules in (every(innermost), *([model] for _, model in outer)):
+        configs = (getattr(module, "config", None) for module in having(modules, "config"))
+        types = (getattr(config, "model_type", None) for config in configs)
         if named := {name for name in types if isinstance(name, str)}:
             return named
     return set()

@@ -33,9 +33,7 @@ def is_dtensor_type(kind: type) -> bool:
     return module is not None and issubclass(kind, module.DTensor)
 
 
-def local_fills(
-    dtensor: Tensor, known: dict[Hashable, tuple[Box, ...]] | None = None
-) -> list[tuple[Tensor, LocalShard]]:
+def local_fills(dtensor: Tensor) -> list[tuple[Tensor, LocalShard]]:
     """The views of this rank's local tensor that make up its part of a DTensor, each with the box that it holds.
 
     >>> [(view, shard)] = local_fills(distribute_tensor(torch.empty(8, 4), mesh, [Shard(0)]))  # doctest: +SKIP
@@ -51,27 +49,76 @@ def local_fills(
     keeps of every view. After ``detach()`` a copy has none, and passes for a tensor of its own; so does a slice of a
     DTensor that was created under ``torch.inference_mode``.
 
-    ``known`` remembers, for a caller with a list of DTensors that it keeps alive, what is the same for those alike.
     """
-    if known is None:
-        boxes = _boxes(dtensor)
-    else:
-        alike = _alike(dtensor)
-        if alike not in known:
-            known[alike] = _boxes(dtensor)
-        boxes = known[alike]
-    local = dtensor._local_tensor  # type: ignore[attr-defined]
-    _check_no_copy(dtensor, local)
+    return fills_by(_boxes(dtensor) if torch.compiler.is_compiling() else _known_boxes(dtensor), dtensor)
+
+
+class Boxes:
+    """The boxes of many DTensors that are all kept alive; those of DTensors that are alike are found out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, tuple[Box, ...]] = {}
+
+    def of(self, dtensor: Tensor) -> tuple[Box, ...]:
+        """The boxes that this rank holds of one."""
+        alike = what_counts(dtensor)
+        boxes = self._known.get(alike)
+        if boxes is None:
+            boxes = self._known[alike] = _boxes(dtensor)
+        return boxes
+
+
+def fills_by(boxes: tuple[Box, ...], dtensor: Any) -> list[tuple[Tensor, LocalShard]]:
+    """The views of the local tensor by its boxes."""
+    check_no_copy(dtensor)
+    local = dtensor._local_tensor
     if len(boxes) == 1:
         return [(local, boxes[0].shard)]
     return [(local[box.local], box.shard) for box in boxes]
 
 
-def _alike(dtensor: Any) -> Hashable:
-    """What the boxes of a DTensor follow from, by the mesh's identity. ``_local_tensor`` and ``_spec`` are private."""
+def local_of(dtensor: Any) -> Tensor:
+    """The local tensor itself; ``to_local`` makes another one, and records autograd history."""
+    local: Tensor = dtensor._local_tensor
+    return local
+
+
+def logical(tensor: Any) -> Hashable:
+    """What DTensors with the same local tensor must have in common to be the same; None for a plain tensor."""
+    if not is_dtensor(tensor):
+        return None
+    spec = tensor._spec
+    return tensor.dtype, tensor.shape, spec.mesh, spec.placements, spec.shard_order
+
+
+def placements_text(dtensor: Any) -> str:
+    """How a DTensor is split, for people."""
+    return " ".join(map(str, dtensor.placements))
+
+
+def what_counts(dtensor: Any, mesh: Hashable = None) -> tuple[Hashable, ...]:
+    """All that the boxes of a DTensor follow from, with its mesh by identity, or as told. ``_spec`` is private."""
     local, spec = dtensor._local_tensor, dtensor._spec
-    strides = local.stride()
-    return dtensor.shape, local.shape, strides, local.device, id(spec.mesh), spec.placements, spec.shard_order
+    mesh = mesh or id(spec.mesh)
+    return mesh, spec.tensor_meta, local.shape, local.stride(), local.is_meta, spec.placements, spec.shard_order
+
+
+_MOST = 4096  # DTensors that differ, of which the boxes are kept
+_known: dict[Hashable, tuple[Box, ...]] = {}
+
+
+def _known_boxes(dtensor: Any) -> tuple[Box, ...]:
+    """The boxes that this rank holds, found out once for DTensors that are alike. No mesh is kept alive."""
+    mesh = dtensor._spec.mesh
+    coordinate = mesh.get_coordinate()
+    alike = what_counts(dtensor, (mesh.shape, coordinate if coordinate is None else tuple(coordinate)))
+    boxes = _known.get(alike)
+    if boxes is None:
+        boxes = _boxes(dtensor)
+        if len(_known) >= _MOST:
+            _known.clear()
+        _known[alike] = boxes
+    return boxes
 
 
 def _boxes(dtensor: Tensor) -> tuple[Box, ...]:
@@ -137,12 +184,12 @@ setattr(_splits, "_dynamo_marked_constant", True)  # noqa: B010 - mypy knows no 
 setattr(_layouts, "_dynamo_marked_constant", True)  # noqa: B010
 
 
-def _check_no_copy(dtensor: Any, local: Tensor) -> None:
+def check_no_copy(dtensor: Any) -> None:
     """Raise ``ValueError`` for a view that does not share its base's memory: nobody would see what is written to it.
 
     ``_base`` and ``_is_alias_of`` are private.
     """
-    base = dtensor._base
+    base, local = dtensor._base, dtensor._local_tensor
     if base is not None and not torch._C._is_alias_of(local, base._local_tensor):  # type: ignore[attr-defined]
         raise ValueError(
             f"tensor: expected a DTensor with memory of its own, got a slice of shape {tuple(dtensor.shape)}, of which "

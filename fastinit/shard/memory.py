@@ -114,6 +114,12 @@ def _by_columns(
                 yield [cluster[part] for part in parts]
 
 
+def strided_of(shape: Shape, strides: Shape, itemsize: int) -> Strided:
+    """How a tensor lies, from its strides in elements. Where a dimension has but one, any stride is as good as another."""
+    steps = zip(shape, strides, strict=True)
+    return Strided(tuple(shape), tuple(itemsize * stride if size > 1 else 0 for size, stride in steps), itemsize)
+
+
 @lru_cache(maxsize=4096)  # a list has many pairs of halves, say, and they all lie alike
 def _meet(gap: int, one: Strided, other: Strided) -> bool:
     """Whether two tensors, the second so many bytes behind the first, share a byte."""

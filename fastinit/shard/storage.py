@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Hashable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -10,11 +9,10 @@ from torch import Tensor
 from torch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 
 from fastinit.shard import dtensor
-from fastinit.shard.geometry import Shape
-from fastinit.shard.memory import Strided
+from fastinit.shard.memory import Strided, strided_of
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_PLAIN = (Tensor, Parameter)
+PLAIN = (Tensor, Parameter)
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 
 
@@ -60,26 +58,26 @@ def memory_of(tensor: Tensor) -> Memory | None:
     Tensors that are lazy or not dense have no one storage, and those of a subclass that leaves everything to its
     operators have none.
     """
-    local: Tensor = tensor._local_tensor if dtensor.is_dtensor(tensor) else tensor  # type: ignore[attr-defined]
-    fake = False
-    if type(local) not in _PLAIN:  # the others take long to say what they are, and a model has thousands
-        fake = is_fake(local)
-        if isinstance(local, _LAZY) or (leaves_it_to_operators(type(local)) and not fake):
-            return None
+    local = dtensor.local_of(tensor) if dtensor.is_dtensor(tensor) else tensor
+    if isinstance(local, _LAZY) or (leaves_it_to_operators(type(local)) and not is_fake(local)):
+        return None
     if local.layout != torch.strided or local.is_nested or local.numel() == 0:
         return None
-    strided = _strided(local.shape, local.stride(), local.element_size())
-    if fake or local.is_meta:
-        return Memory(
-            (local.device, local.untyped_storage()._cdata), strided.itemsize * int(local.storage_offset()), strided
-        )
+    return located(local, strided_of(local.shape, local.stride(), local.element_size()))
+
+
+def located(local: Tensor, strided: Strided) -> Memory | None:
+    """The memory of a dense plain tensor, meta or fake ones included, whose elements lie as told."""
+    if local.is_meta or (type(local) not in PLAIN and is_fake(local)):
+        space = local.device, local.untyped_storage()._cdata
+        return Memory(space, strided.itemsize * int(local.storage_offset()), strided)
     address = local.data_ptr()
     return Memory(local.device, address, strided) if address else None
 
 
 def check_memory(tensor: Tensor) -> None:
     """Raise ``ValueError`` for a dense tensor whose memory was freed or cut under it: torch itself would write there."""
-    if (type(tensor) not in _PLAIN and leaves_it_to_operators(type(tensor))) or tensor.is_meta:
+    if (type(tensor) not in PLAIN and leaves_it_to_operators(type(tensor))) or tensor.is_meta:
         return
     if not tensor.data_ptr():
         if not tensor.numel():
@@ -96,19 +94,6 @@ def check_memory(tensor: Tensor) -> None:
         end += int(offset) * tensor.element_size()
     if end > held and tensor.numel():
         raise ValueError(f"tensor: expected a storage of at least {end} bytes, got one of {held}: it was resized")
-
-
-@lru_cache(maxsize=4096)
-def _strided(shape: Shape, strides: Shape, size: int) -> Strided:
-    """Where a dimension has only one element, and so no next one, any stride is as good as another."""
-    return Strided(tuple(shape), tuple(size * t if n > 1 else 0 for t, n in zip(strides, shape, strict=True)), size)
-
-
-def kind_of(tensor: Tensor) -> Hashable:
-    """What two parameters in one place must have in common to be the same."""
-    if not dtensor.is_dtensor(tensor):
-        return tensor.dtype
-    return tensor.dtype, tensor.shape, tensor.placements, tensor.device_mesh  # type: ignore[attr-defined]
 
 
 def leaves_it_to_operators(kind: type[Tensor]) -> bool:
