@@ -81,7 +81,7 @@ def _local(
     views: list[Tensor] = []
     boxes: list[LocalShard | None] = []
     owner: list[int] = []
-    known = dtensor.Boxes()
+    known = dtensor.KnownBoxes()
     for position, (tensor, shard) in enumerate(zip(tensors, shards, strict=True)):
         found: Iterable[tuple[Tensor, LocalShard | None]] = ((tensor, shard),)
         if dtensor.is_dtensor(tensor):

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import fastinit
 from fastinit import Key, LocalShard, init_model_, verify_model_
 from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Constant
-from fastinit.model import verify
+from fastinit.model import comparison
 from fastinit.model.roles import Named, Role
 from fastinit.model.rules import truncated
 from fastinit.model.scheme import Scheme
@@ -312,7 +313,7 @@ def test_report_prints_and_exports() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 100, 2**20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_verify(chunk: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "_CHUNK", chunk)
+    monkeypatch.setattr(comparison, "_CHUNK", chunk)
     filled = Model(range(2)).to(dtype)
     init_model_(filled, "llama", seed=5)
     before = {name: tensor.clone() for name, tensor in values(filled).items()}
@@ -340,19 +341,47 @@ def test_verify_knows_another_seed_method_and_std() -> None:
 
 def test_verify_regenerates_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    differences = verify._differences
+    fill = comparison.fill_as_planned_
 
-    def watched(chunk: Tensor, *rest: Any) -> Tensor:
-        sizes.append(chunk.numel())
-        return differences(chunk, *rest)
+    def watched(plan: Any, tensors: list[Tensor], *rest: Any) -> None:
+        sizes.append(sum(tensor.numel() for tensor in tensors))
+        fill(plan, tensors, *rest)
 
-    monkeypatch.setattr(verify, "_differences", watched)
-    monkeypatch.setattr(verify, "_CHUNK", 64)
+    monkeypatch.setattr(comparison, "fill_as_planned_", watched)
+    monkeypatch.setattr(comparison, "_CHUNK", 64)
     filled = Model()
     init_model_(filled, "llama")
     assert verify_model_(filled, "llama")
     assert max(sizes) <= 64
     assert sum(sizes) == sum(parameter.numel() for parameter in filled.parameters())
+
+
+def calls_of(call: Callable[[], object]) -> int:
+    """How many functions of Python are called: the same on any machine."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+@pytest.mark.parametrize("call", [init_model_, verify_model_])
+def test_calls_a_parameter_do_not_grow_with_the_model(call: Callable[..., object]) -> None:
+    """Counted exactly at three sizes, as differences, in which what is done once for a model is not."""
+    calls = []
+    for modules in (300, 300, 600, 900):  # the first time, laws and plans are made
+        model = nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(modules))
+        roles = [("*.weight", Role.ROUTER)]
+        init_model_(model, "normal", roles=roles)
+        calls.append(calls_of(lambda model=model, roles=roles: call(model, "normal", roles=roles)))  # type: ignore[misc]
+    assert calls[3] - calls[2] == calls[2] - calls[1] > 0
 
 
 def test_verify_wants_values() -> None:

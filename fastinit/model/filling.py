@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from fastinit.foreach import foreach_fill_
 from fastinit.generator import default_generator, draw_key
@@ -14,29 +14,32 @@ from fastinit.law.transformed import Constant, Law, Transformed
 from fastinit.model.planned import Planned
 from fastinit.shard.described import describe
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.storage import is_fake, write
+from fastinit.shard.storage import PLAIN, is_fake, write
 from fastinit.stream import Key
 
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
-    random: list[Planned] = []
-    plain: list[Planned] = []
-    for planned in plan:
-        if isinstance(planned.law, Distribution):
-            random.append(planned)
-        elif type(planned.parameter) is nn.Parameter:
-            plain.append(planned)
+    fill_as_planned_(plan, [planned.part.found.parameter for planned in plan], [planned.part.shard for planned in plan])
+
+
+def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards: Sequence[LocalShard | None]) -> None:
+    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say."""
+    random: list[tuple[Tensor, Distribution, Key, LocalShard | None]] = []
+    plain: list[tuple[Tensor, Planned, LocalShard | None]] = []
+    for planned, tensor, shard in zip(plan, tensors, shards, strict=True):
+        law = planned.law
+        if isinstance(law, Distribution):
+            random.append((tensor, law, planned.part.key, shard))
+        elif type(tensor) in PLAIN:
+            plain.append((tensor, planned, shard))
         else:
-            fill_planned_(planned.parameter, planned, planned.shard)
-    foreach_fill_(
-        [planned.part.found.parameter for planned in random],
-        [planned.law for planned in random],  # type: ignore[misc]  # chosen by the type of their laws
-        keys=[planned.part.key for planned in random],
-        shards=[planned.part.shard for planned in random],
-    )
-    for planned in plain:
-        fill_planned_(planned.parameter, planned, planned.shard)
+            fill_planned_(tensor, planned, shard)
+    if random:
+        filled, laws, keys, places = zip(*random, strict=True)
+        foreach_fill_(filled, laws, keys=keys, shards=places)
+    for tensor, planned, shard in plain:
+        fill_planned_(tensor, planned, shard)
 
 
 def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:

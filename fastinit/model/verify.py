@@ -1,21 +1,16 @@
 """verify_model_: is a model what its names and a seed say? Compared bit by bit, and nothing is written."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fastinit.model.filling import fill_planned_
+from fastinit.model.comparison import Comparison
 from fastinit.model.plan import plan_of
-from fastinit.model.planned import Planned
-from fastinit.model.report import Checked, Verification
+from fastinit.model.report import Verification
 from fastinit.model.scheme import RolePatterns, Scheme
 from fastinit.model.walk import packed_in
-from fastinit.shard.bits import bits_of
-from fastinit.shard.geometry import LocalShard, Shape
+from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake
-
-_CHUNK = 2**20  # elements that are regenerated at a time
 
 
 def verify_model_(
@@ -45,36 +40,5 @@ def verify_model_(
         names = [planned.name for planned in plan if without_values(planned.parameter)]
         if names:
             raise ValueError(f"model: expected parameters with values, got {kind} parameters: {', '.join(names)}")
-    return Verification(tuple(_checked(planned) for planned in plan if planned.law is not None), packed_in(model))
-
-
-def _checked(planned: Planned) -> Checked:
-    elements, differing = 0, 0
-    first: Shape | None = None
-    for view, box in planned.boxes():
-        for chunk, place in _chunks(view.detach(), box):
-            mask = _differences(chunk, place, planned)
-            count = int(mask.sum())
-            if count and first is None:
-                index = mask.nonzero()[0].tolist()
-                first = tuple(o + i for o, i in zip(place.global_offset, index, strict=True))
-            elements, differing = elements + chunk.numel(), differing + count
-    return Checked(planned.name, elements, differing, first)
-
-
-def _chunks(view: Tensor, box: LocalShard) -> Iterator[tuple[Tensor, LocalShard]]:
-    """Parts of a box, none of more than _CHUNK elements."""
-    if view.numel() <= _CHUNK:
-        yield view, box
-        return
-    dim = next(d for d, size in enumerate(view.shape) if size > 1)
-    rows = max(1, _CHUNK // (view.numel() // view.shape[dim]))
-    for start in range(0, view.shape[dim], rows):
-        yield from _chunks(view.narrow(dim, start, min(rows, view.shape[dim] - start)), box.shifted(dim, start))
-
-
-def _differences(chunk: Tensor, box: LocalShard, planned: Planned) -> Tensor:
-    """Where the bits are not the regenerated ones."""
-    expected = torch.empty(chunk.shape, dtype=chunk.dtype, device=chunk.device)
-    fill_planned_(expected, planned, box)
-    return bits_of(expected) != bits_of(chunk)
+    compared = Comparison([planned for planned in plan if planned.law is not None])
+    return Verification(compared.rows(), packed_in(model))

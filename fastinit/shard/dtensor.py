@@ -53,7 +53,7 @@ def local_fills(dtensor: Tensor) -> list[tuple[Tensor, LocalShard]]:
     return fills_by(_boxes(dtensor) if torch.compiler.is_compiling() else _known_boxes(dtensor), dtensor)
 
 
-class Boxes:
+class KnownBoxes:
     """The boxes of many DTensors that are all kept alive; those of DTensors that are alike are found out once."""
 
     def __init__(self) -> None:
