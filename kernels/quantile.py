@@ -6,7 +6,7 @@ The result is fp32, before the bounds. Coefficients come lowest power first.
 import triton
 import triton.language as tl
 
-from .rounding import as_like, fma
+from .rounding import as_like, both_signs, fma
 
 # The regimes, in the order of fastinit.law.lowered.Regime.
 CONSTANT = tl.constexpr(0)
@@ -82,8 +82,8 @@ def value_of(word, law):
         t = fma(r.to(tl.float32), as_like(2.0**-31, r), as_like(2.0**-32, r))
         return polynomial(t, law.coefficients) + law.shift
     elif law.REGIME == CENTRAL:
-        x = fma(r.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
-        y = fma(-x, x, as_like(law.origin, r))
+        x, minus_x = both_signs(r.to(tl.float32), law.scale, law.offset)
+        y = fma(minus_x, x, as_like(law.origin, r))
         if FLOOR & law.CLAMP:
             y = tl.maximum(y, law.lowest)
         bits = y.to(tl.int32, bitcast=True)
@@ -95,8 +95,8 @@ def value_of(word, law):
         return polynomial(log2(v, law.origin, law.LOG), law.coefficients) + law.shift
     elif law.REGIME == WIDE:
         n = (r ^ (r >> 31)) ^ 0x7FFFFFFF
-        tail = fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
-        y = fma(-tail, tail, tail)
+        tail, minus_tail = both_signs(n.to(tl.float32), law.scale, law.offset)
+        y = fma(minus_tail, tail, tail)
         bits = y.to(tl.int32, bitcast=True)
         line = fma(bits.to(tl.float32), as_like(2.0**-23, r), as_like(law.origin, r))
         t = raw_log2(bits, line, law.LOG)

@@ -17,6 +17,7 @@ Array = NDArray[np.generic]
 # A type's name in PTX -> numpy's. Bits without a meaning are unsigned, and bf16's are all there is of it.
 _KINDS = {"b": "u", "u": "u", "s": "i", "f": "f"}
 TYPES = {f"{kind}{8 * size}": np.dtype(f"{of}{size}") for kind, of in _KINDS.items() for size in (2, 4, 8)}
+TYPES |= {"f32x2": np.dtype("u8")}
 TYPES |= {"pred": np.dtype(bool), "bf16": np.dtype("u2"), "bf16x2": np.dtype("u4"), "f16x2": np.dtype("u4")}
 
 
@@ -45,6 +46,12 @@ def fma(a: Array, b: Array, c: Array) -> Array:
         odd = (bits - (~outward & (bits & 1 == 0))) | 1
         total = np.where(inexact, odd, bits).view("f8")
     return total.astype("f4")
+
+
+def fma_of_pairs(a: Array, b: Array, c: Array) -> Array:
+    """Of two fp32 numbers each, each rounded once."""
+    halves = [np.ascontiguousarray(pairs).view("f4").reshape(-1, 2) for pairs in (a, b, c)]
+    return fma(*halves).view("u8")[:, 0]
 
 
 def to_bf16(a: Array) -> Array:
@@ -127,6 +134,7 @@ def _operations() -> dict[str, Operation]:
     add("add.rn.f32", np.add)
     add("mul.rn.f32", np.multiply)
     add("fma.rn.f32", fma, "_ _ _")
+    add("fma.rn.f32x2", fma_of_pairs, "_ _ _")
     add("neg.f32", np.negative, "_")
     add("max.f32", maximum)
     add("min.f32", minimum)
