@@ -94,7 +94,8 @@ def clamped(shift):
 
 INTEGERS = {
     "add": operator.add, "sub": operator.sub, "neg": operator.neg, "min": min, "max": max, "div": truncated,
-    "mul.lo": operator.mul, "mul.wide": operator.mul, "mad.lo": lambda a, b, c: a * b + c, "mad.wide": lambda a, b, c: a * b + c,
+    "mul.lo": operator.mul, "mul.hi": lambda a, b: a * b >> 32, "mul.wide": operator.mul,
+    "mad.lo": lambda a, b, c: a * b + c, "mad.wide": lambda a, b, c: a * b + c,
     "setp.lt": operator.lt, "setp.le": operator.le, "setp.gt": operator.gt, "setp.ge": operator.ge,
     "setp.eq": operator.eq, "setp.ne": operator.ne, "and": operator.and_, "or": operator.or_, "xor": operator.xor,
     "shl": clamped(operator.lshift), "shr": clamped(operator.rshift), "cvt.s64": int, "cvt.u64": int, "cvt.u32": int,

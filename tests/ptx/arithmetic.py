@@ -122,6 +122,7 @@ def _operations() -> dict[str, Operation]:
     add("neg.s64", np.negative, "_")
     add("mul.lo.s32 mul.lo.s64", np.multiply)
     add("mad.lo.s32 mad.lo.s64", lambda a, b, c: a * b + c, "_ _ _")
+    add("mul.hi.u32", lambda a, b: (wide(a) * wide(b) >> np.uint64(32)).astype("u4"))
     add("mul.wide.s32", lambda a, b: wide(a) * wide(b), result="s64")
     add("mul.wide.u32", lambda a, b: wide(a) * wide(b), result="u64")
     add("mad.wide.s32", lambda a, b, c: wide(a) * wide(b) + c, "_ _ s64", "s64")
@@ -142,15 +143,15 @@ def _operations() -> dict[str, Operation]:
     order = dict(lt=np.less, le=np.less_equal, gt=np.greater, ge=np.greater_equal)
     for name, function in order.items():
         add(" ".join(f"setp.{name}.{of}" for of in ("s32", "u32", "s64", "u64")), function, result="pred")
-    add("setp.eq.b32 setp.eq.b64", np.equal, result="pred")
+    add("setp.eq.b16 setp.eq.b32 setp.eq.b64", np.equal, result="pred")
     add("setp.ne.b32 setp.ne.b64", np.not_equal, result="pred")
-    add("selp.b32 selp.f32", lambda a, b, p: np.where(p, a, b), "_ _ pred")
+    add("selp.b16 selp.b32 selp.f32", lambda a, b, p: np.where(p, a, b), "_ _ pred")
     # Logic and Shift Instructions
-    add("and.b32 and.b64 and.pred", np.bitwise_and)
-    add("or.b32 or.b64 or.pred", np.bitwise_or)
+    add("and.b16 and.b32 and.b64 and.pred", np.bitwise_and)
+    add("or.b16 or.b32 or.b64 or.pred", np.bitwise_or)
     add("xor.b32 xor.b64", np.bitwise_xor)
-    add("shl.b32 shl.b64", shift_left, "_ u32")
-    add("shr.s32 shr.s64 shr.u64", shift_right, "_ u32")
+    add("shl.b16 shl.b32 shl.b64", shift_left, "_ u32")
+    add("shr.s32 shr.s64 shr.u32 shr.u64", shift_right, "_ u32")
     # Data Movement and Conversion Instructions: integers are cut or extended; numpy rounds as .rn does.
     for opcode in ("cvt.s64.s32", "cvt.u64.u32", "cvt.u32.u64", "cvt.f64.f32", "cvt.rn.f32.s32", "cvt.rn.f32.u32"):
         to = opcode.split(".")[-2]
