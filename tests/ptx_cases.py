@@ -132,7 +132,8 @@ def cases(arch: str) -> list[Case]:
                 found.append(Case((part(layout, law, dtype, EXTREMES[turn]),)))
         law = MAIN[(k + 2) % len(MAIN)]
         if ARCHES[(k + 2) % 3] == arch:
-            found.append(Case(tuple(part(layout, law, dtype, EXTREMES[n % 2]) for n, layout in enumerate(LIST))))
+            parts = tuple(part(layout, law, dtype, EXTREMES[n % 2]) for n, layout in enumerate(LIST))
+            found.append(Case(parts, 1 if k % 2 else None))  # in a loop over blocks, or of one block a program
     return found
 
 
