@@ -18,21 +18,23 @@ def fill_blocks(
     out_ptr, first, columns,  # the row's first element; its global index, uint64; elements of the row, int64
     turn, blocks,  # of the row's programs, this one's number, int64; blocks that it fills
     key, law,
+    LOOP: tl.constexpr,  # whether a program fills more than one block
     ALIGNED: tl.constexpr,  # the row begins and ends at a multiple of VECTOR; None: each block's address is looked at
     VECTOR: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
     """One program's share of a row."""
     SIZE: tl.constexpr = UNITS * VECTOR
     # In units of SIZE elements of the global index; only the first and the last block of a row can be partial.
-    block = first // SIZE + turn.to(tl.uint64) * blocks.to(tl.uint64)
+    block = first // SIZE + turn.to(tl.uint64) * blocks.to(tl.uint32).to(tl.uint64)
     # Where the block begins in the row: negative for a first block that begins before it.
-    start = (block * UNITS - first // VECTOR).to(tl.int64) * VECTOR
-    if not ALIGNED:
-        start -= (first % VECTOR).to(tl.int64)
+    if ALIGNED:  # in whole vectors, as the compiler sees
+        start = (block * UNITS - first // VECTOR).to(tl.int64) * VECTOR
+    else:
+        start = (block * SIZE - first).to(tl.int64)
     element = tl.arange(0, SIZE)
     lane = tl.arange(0, UNITS).to(tl.uint32) * (VECTOR // 4)
 
-    for _ in range(blocks):
+    for _ in range(blocks if LOOP else 1):
         group = block * (SIZE // 4)
         values = unit_values(group.to(tl.uint32) + lane, (group >> 32).to(tl.uint32), key, law, VECTOR)
         values = round_to(values.reshape(SIZE), out_ptr.dtype.element_ty)
@@ -63,6 +65,12 @@ def unit_values(
     if VECTOR == 8:
         x0, x1, x2, x3 = group_values(counter + 1, counter_high, key, law)
         v0, v1, v2, v3 = tl.join(v0, x0), tl.join(v1, x1), tl.join(v2, x2), tl.join(v3, x3)
+    return interleaved(v0, v1, v2, v3)
+
+
+@triton.jit
+def interleaved(v0, v1, v2, v3):
+    """The elements in turn, in two dimensions more."""
     return tl.join(tl.join(v0, v2), tl.join(v1, v3))
 
 

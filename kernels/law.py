@@ -14,6 +14,7 @@ class Law(NamedTuple):
 
     REGIME: tl.constexpr
     CLAMP: tl.constexpr
+    SIDE: tl.constexpr  # of the split
     LOG: tl.constexpr  # coefficients, the same for all laws of a regime
     scale: tl.tensor
     offset: tl.tensor
@@ -21,7 +22,7 @@ class Law(NamedTuple):
     gain: tl.tensor
     shift: tl.tensor
     origin: tl.tensor
-    split: tl.tensor  # int64; all other numbers are fp32
+    split: tl.tensor  # int32; all other numbers are fp32
     lowest: tl.tensor  # the dtype's interval, or the floor of y
     highest: tl.tensor
     coefficients: tuple[tl.tensor, ...]

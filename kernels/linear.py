@@ -1,4 +1,4 @@
-"""Fill of one run of consecutive global indices, or of rows of them: linear and embedding weights, and their shards."""
+"""Fill of one run of consecutive global indices, or of rows of them, which may begin and end anywhere."""
 
 import triton
 import triton.language as tl
@@ -19,10 +19,10 @@ def fill_rows(
     first_index: tl.uint64, global_row_pitch: tl.uint64,  # the first element's global index; indices from row to row
     columns: tl.int64, blocks_per_row: tl.int32, blocks_per_program: tl.int32,  # elements of a row, blocks
     k0: tl.uint32, k1: tl.uint32, s0: tl.uint32, s1: tl.uint32,  # words of the seed and of the stream, low word first
-    numbers, split: tl.int64, bounds, coefficients,  # of Law
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr,  # of Law
+    numbers, split: tl.int32, bounds, coefficients,  # of Law
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, SIDE: tl.constexpr, LOG: tl.constexpr,  # of Law
     FLAT: tl.constexpr,  # there is but one row
-    ALIGNED: tl.constexpr,  # every row begins and ends at a multiple of VECTOR
+    ALIGNED: tl.constexpr,  # FLAT, and the row begins and ends at a multiple of VECTOR
     VECTOR: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
     # The interpreter types an integer by its value, whatever the annotation says.
@@ -35,11 +35,10 @@ def fill_rows(
         programs_per_row = (blocks_per_row + blocks_per_program - 1) // blocks_per_program
         row = program // programs_per_row
         program -= row * programs_per_row
-        # The quotient tells the compiler that an aligned row begins where a vector may be stored.
-        out_ptr += row * (row_pitch // VECTOR) * VECTOR if ALIGNED else row * row_pitch
+        out_ptr += row * row_pitch
         first += row.to(tl.uint64) * global_row_pitch
     fill_blocks(
         out_ptr, first, columns, program, blocks_per_program,
-        key, Law(REGIME, CLAMP, LOG, *numbers, split.to(tl.int64), *bounds, coefficients),
-        ALIGNED, VECTOR, UNITS,
+        key, Law(REGIME, CLAMP, SIDE, LOG, *numbers, split.to(tl.int32), *bounds, coefficients),
+        True, ALIGNED, VECTOR, UNITS,
     )  # fmt: skip

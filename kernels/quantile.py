@@ -6,7 +6,7 @@ The result is fp32, before the bounds. Coefficients come lowest power first.
 import triton
 import triton.language as tl
 
-from .rounding import as_like, fma
+from .rounding import as_like, both_signs, fma
 
 # The regimes, in the order of fastinit.law.lowered.Regime.
 CONSTANT = tl.constexpr(0)
@@ -18,6 +18,8 @@ FAR = tl.constexpr(5)
 NARROW = tl.constexpr(6)
 # The step of WIDE's polynomial that multiplies by y: fastinit.law.quantile_table.WIDE_Y_STEP.
 WIDE_Y_STEP = tl.constexpr(5)
+# On which side of the split the words lie. Where they lie on both, it is an integer of 32 bits.
+BOTH, LEFT, RIGHT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 # The bits of fastinit.law.lowered.Clamp.
 BELOW = tl.constexpr(1)
 ABOVE = tl.constexpr(2)
@@ -57,16 +59,16 @@ def raw_log2(bits, line, BUMP: tl.constexpr):
 def log2(y, origin, RATIO: tl.constexpr):
     """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2)."""
     bits = y.to(tl.int32, bitcast=True)
-    exponent = (bits - 0x3F400000) >> 23
-    fraction = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
-    line = exponent.to(tl.float32) + origin
+    exponent = (bits - 0x3F400000) & -0x800000  # in units of 2**-23
+    fraction = plus((bits - exponent).to(tl.float32, bitcast=True), -1.0)
+    line = fma(exponent.to(tl.float32), as_like(2.0**-23, y), as_like(origin, y))
     return fma(fraction, polynomial(fraction, RATIO), line)
 
 
 @triton.jit
-def end_distance(r, right):
-    """Words between r and its end of the law, uint32, counted from the right end where ``right``."""
-    return (r ^ tl.where(right, 0x7FFFFFFF, -0x80000000).to(tl.int32)).to(tl.uint32, bitcast=True)
+def plus(t, scalar):
+    """The sum, rounded once; as an fma, of which two may be one instruction, and which is else compiled to a sum."""
+    return fma(t, as_like(1.0, t), as_like(scalar, t))
 
 
 @triton.jit
@@ -80,35 +82,48 @@ def value_of(word, law):
         return fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
     elif law.REGIME == NARROW:
         t = fma(r.to(tl.float32), as_like(2.0**-31, r), as_like(2.0**-32, r))
-        return polynomial(t, law.coefficients) + law.shift
+        return plus(polynomial(t, law.coefficients), law.shift)
     elif law.REGIME == CENTRAL:
-        x = fma(r.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
-        y = fma(-x, x, as_like(law.origin, r))
+        x, minus_x = both_signs(r.to(tl.float32), law.scale, law.offset)
+        y = fma(minus_x, x, as_like(law.origin, r))
         if FLOOR & law.CLAMP:
             y = tl.maximum(y, law.lowest)
         bits = y.to(tl.int32, bitcast=True)
         t = raw_log2(bits, bits.to(tl.float32), law.LOG)
         return fma(x, polynomial(t, law.coefficients), as_like(law.shift, r))
     elif law.REGIME == FAR:
-        n = end_distance(r, r.to(tl.int64) >= law.split)
+        n = (r ^ end_of(r, law)).to(tl.uint32, bitcast=True)
         v = fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
-        return polynomial(log2(v, law.origin, law.LOG), law.coefficients) + law.shift
+        return plus(polynomial(log2(v, law.origin, law.LOG), law.coefficients), law.shift)
     elif law.REGIME == WIDE:
         n = (r ^ (r >> 31)) ^ 0x7FFFFFFF
-        tail = fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
-        y = fma(-tail, tail, tail)
+        tail, minus_tail = both_signs(n.to(tl.float32), law.scale, law.offset)
+        y = fma(minus_tail, tail, tail)
         bits = y.to(tl.int32, bitcast=True)
         line = fma(bits.to(tl.float32), as_like(2.0**-23, r), as_like(law.origin, r))
         t = raw_log2(bits, line, law.LOG)
         x = from_tail(tail, law.gain, r & -0x80000000)
         return fma(x, wide_polynomial(t, y, law.coefficients), as_like(law.shift, r))
     else:
-        right = r.to(tl.int64) >= law.split
-        n = end_distance(r, right)
-        tail = fma(n.to(tl.float32), as_like(law.scale, r), tl.where(right, law.offset_right, law.offset))
-        t = log2(fma(-tail, tail, tail), law.origin, law.LOG)
-        x = from_tail(tail, law.gain, tl.where(right, 0, -0x80000000).to(tl.int32))
+        end = end_of(r, law)
+        n = (r ^ end).to(tl.uint32, bitcast=True).to(tl.float32)
+        if law.SIDE == BOTH:
+            tail = fma(n, as_like(law.scale, r), tl.where(end < 0, law.offset, law.offset_right))
+            minus_tail = -tail
+        else:
+            tail, minus_tail = both_signs(n, law.scale, law.offset_right if law.SIDE == RIGHT else law.offset)
+        t = log2(fma(minus_tail, tail, tail), law.origin, law.LOG)
+        x = from_tail(tail, law.gain, end & -0x80000000)
         return fma(x, polynomial(t, law.coefficients), as_like(law.shift, r))
+
+
+@triton.jit
+def end_of(r, law):
+    """The last word on r's side of the split: what r differs by from it, in bits, is how many words lie beyond r."""
+    if law.SIDE == BOTH:
+        return tl.where(r >= law.split, 0x7FFFFFFF, -0x80000000).to(tl.int32)
+    else:
+        return tl.full(r.shape, 0x7FFFFFFF if law.SIDE == RIGHT else -0x80000000, tl.int32)
 
 
 @triton.jit

@@ -2,6 +2,8 @@
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import num_threads
+from triton.language.target_info import cuda_capability_geq
 
 
 @triton.jit
@@ -10,8 +12,42 @@ def as_like(scalar, t):
     return tl.full(t.shape, scalar, tl.float32)
 
 
+@triton.jit
+def in_pairs(t) -> tl.constexpr:
+    """Whether one instruction does two of the fmas of a thread: sm_100 and sm_103 have it, for two elements of a thread."""
+    return tl.constexpr(cuda_capability_geq(10) and not cuda_capability_geq(11) and t.numel >= 2 * num_threads())
+
+
 if isinstance(as_like, triton.JITFunction):
-    fma = tl.fma
+
+    @triton.jit
+    def fma(x, y, z):
+        """x * y + z, rounded once."""
+        if in_pairs(x):
+            return tl.inline_asm_elementwise(
+                """
+                {
+                .reg .b64 %pair<3>;
+                mov.b64 %pair0, {$2, $3};
+                mov.b64 %pair1, {$4, $5};
+                mov.b64 %pair2, {$6, $7};
+                fma.rn.f32x2 %pair0, %pair0, %pair1, %pair2;
+                mov.b64 {$0, $1}, %pair0;
+                }
+                """,
+                "=r,=r,r,r,r,r,r,r", [x, y, z], dtype=tl.float32, is_pure=True, pack=2,
+            )  # fmt: skip
+        else:
+            return tl.fma(x, y, z)
+
+    @triton.jit
+    def both_signs(t, slope, offset):
+        """The line at t, and its negative: of a pair no sign is turned for free."""
+        line = fma(t, as_like(slope, t), as_like(offset, t))
+        if in_pairs(t):
+            return line, fma(t, as_like(-slope, t), as_like(-offset, t))
+        else:
+            return line, -line
 
     @triton.jit
     def round_to(value, DTYPE: tl.constexpr):
@@ -32,6 +68,10 @@ else:
         away = 2 * ((error > 0) == (total > 0)) - 1
         bits = bits + away * ((error != 0) & (bits % 2 == 0))
         return tl.tensor(type(x.handle)(bits.view("f8").astype("f4"), tl.float32), x.type)
+
+    def both_signs(t, slope, offset):
+        line = fma(t, as_like(slope, t), as_like(offset, t))
+        return line, -line
 
     def round_to(value, DTYPE):
         """fp32 rounded to nearest even; the interpreter's own cast to bf16 truncates."""

@@ -52,13 +52,13 @@ def philox_words(counter: torch.Tensor, key: torch.Tensor, rounds: int) -> torch
 def values_test_entry(
     out_ptr, word_ptr, n,  # (n,) of the dtype, and uint32
     numbers, split, bounds, coefficients,  # of Law
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr,  # of Law
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, SIDE: tl.constexpr, LOG: tl.constexpr,  # of Law
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """No index of an element has a word of one's choice."""
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     word = tl.load(word_ptr + row, mask=row < n)
-    value = bounded_value_of(word, Law(REGIME, CLAMP, LOG, *numbers, split.to(tl.int64), *bounds, coefficients))
+    value = bounded_value_of(word, Law(REGIME, CLAMP, SIDE, LOG, *numbers, split.to(tl.int32), *bounds, coefficients))
     tl.store(out_ptr + row, round_to(value, out_ptr.dtype.element_ty), mask=row < n)
 
 

@@ -44,7 +44,7 @@ class Layout:
     programs: int | None = None
 
 
-# Blocks of a row are 4096 elements or 8192, or fewer where rows are shorter; tiles of a box are at most 2048.
+# Blocks of a row are 4096 elements or 8192, or fewer where rows are shorter; tiles of a box are at most 4096.
 FLAT = Layout(Memory((16424,), (0,), (0,), 8))
 LOOP = Layout(Memory((20008,), (0,), (0,), 8), programs=1)
 ODD = Layout(Memory((16411,), (0,), (0,), 5), multiple=1)
@@ -57,6 +57,10 @@ SMALL = (
     Layout(Memory((3, 40, 28), (0, 2, 1), (0, 0, 4), 0), (40, 32)),  # memory runs along the rows
     Layout(Memory((4, 20, 36), (1, 2, 0), (1, 0, 0), 2), (23, 36), multiple=1),  # or along neither rows nor columns
     Layout(Memory((2, 3, 4, 12), (1, 0, 3, 2), (0, 0, 0, 1), 4), (4, 4, 12)),  # more loops than a launch has
+)
+WHOLE = (  # tiles of which no column is left out
+    Layout(Memory((3, 5, 256), (0, 1, 2), (0, 8, 8), 8), (9, 512), multiple=64),
+    Layout(Memory((3, 48, 64), (0, 2, 1), (0, 0, 8), 0), (48, 64)),
 )
 LIST = (
     *(Layout(Memory((size,), (0,), (0,), size % 7), multiple=1) for size in (5, 300, 1027, 2100, 9000)),
@@ -122,9 +126,14 @@ def cases(arch: str) -> list[Case]:
             law = MAIN[(k + turn) % len(MAIN)]
             if ARCHES[(k + turn) % 3] == arch:
                 found += [Case((part(layout, law, dtype, EXTREMES[0]),), layout.programs) for layout in layouts]
+        for turn, layout in enumerate(WHOLE):
+            law = MAIN[(k + turn) % len(MAIN)]
+            if ARCHES[(k + turn) % 3] == arch or arch == "sm_100":  # which has two numbers in one instruction
+                found.append(Case((part(layout, law, dtype, EXTREMES[turn]),)))
         law = MAIN[(k + 2) % len(MAIN)]
         if ARCHES[(k + 2) % 3] == arch:
-            found.append(Case(tuple(part(layout, law, dtype, EXTREMES[n % 2]) for n, layout in enumerate(LIST))))
+            parts = tuple(part(layout, law, dtype, EXTREMES[n % 2]) for n, layout in enumerate(LIST))
+            found.append(Case(parts, 1 if k % 2 else None))  # in a loop over blocks, or of one block a program
     return found
 
 

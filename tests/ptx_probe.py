@@ -21,6 +21,7 @@ from triton.runtime import driver
 
 from fastinit import foreach, foreach_fill_
 from fastinit.backends import triton as backend
+from fastinit.backends import triton_table
 
 
 class Driver(null_driver.Driver):
@@ -84,11 +85,10 @@ def launches(case: Case, to: Driver) -> tuple[list[int], list[Launch]]:
     before = len(to.launches)
     memories = [part.memory.tensors(part.dtype) for part in case.parts]
     fills = [part.fill for part in case.parts]
+    default = backend.PROGRAMS
+    backend.PROGRAMS = triton_table.PROGRAMS = case.programs or default
     if len(fills) == 1:
-        default = backend.PROGRAMS
-        backend.PROGRAMS = case.programs or default
         backend.fill_(memories[0][1], fills[0])
-        backend.PROGRAMS = default
     else:
         foreach_fill_(
             [tensor for _, tensor in memories],
@@ -96,6 +96,7 @@ def launches(case: Case, to: Driver) -> tuple[list[int], list[Launch]]:
             keys=[fill.key for fill in fills],
             shards=[fill.shard for fill in fills],
         )
+    backend.PROGRAMS = triton_table.PROGRAMS = default
     return [buffer.data_ptr() for buffer, _ in memories], to.launches[before:]
 
 

@@ -50,23 +50,51 @@ def test_runs_that_straddle_blocks(size, first):
     )
 
 
-@pytest.mark.parametrize(
-    ("shape", "permutation", "global_shape", "global_offset"),
-    [
-        ((3, 5, 260), (0, 1, 2), (4, 8, 520), (1, 2, 4)),  # aligned columns of an expert bank
-        ((3, 5, 261), (0, 1, 2), (4, 8, 521), (1, 2, 3)),  # and others
-        ((3, 260, 5), (0, 2, 1), (3, 260, 8), (0, 0, 2)),  # transposed experts
-        ((2, 3, 4, 5, 6), (4, 2, 0, 3, 1), (5, 4, 5, 6, 7), (3, 1, 1, 1, 1)),  # more loops than a launch has
-        ((4, 300), (0, 1), (2**20, 2**14), (2**19 + 3, 2**13 + 4)),  # rows of a matrix of 2**34 elements
-        ((2, 2, 4), (0, 1, 2), (2**11, 2**11, 2**12), (2**10, 2**10 - 1, 8)),  # a bank of 2**34
-        ((), (), (), ()),
-    ],
-)
+# Options of a launch.
+KIND = ("COLUMNS_DENSE", "ROWS_DENSE", "VECTOR", "WHOLE")
+BOXES = [
+    ((3, 5, 260), (0, 1, 2), (4, 8, 520), (1, 2, 4)),  # aligned columns of an expert bank
+    ((3, 5, 261), (0, 1, 2), (4, 8, 521), (1, 2, 3)),  # and others
+    ((3, 260, 5), (0, 2, 1), (3, 260, 8), (0, 0, 2)),  # transposed experts
+    ((2, 3, 4, 5, 6), (4, 2, 0, 3, 1), (5, 4, 5, 6, 7), (3, 1, 1, 1, 1)),  # more loops than a launch has
+    ((4, 300), (0, 1), (2**20, 2**14), (2**19 + 3, 2**13 + 4)),  # rows of a matrix of 2**34 elements
+    ((2, 2, 4), (0, 1, 2), (2**11, 2**11, 2**12), (2**10, 2**10 - 1, 8)),  # a bank of 2**34
+    ((), (), (), ()),
+    ((2, 6, 64), (0, 1, 2), (2, 6, 128), (0, 0, 64)),  # columns of whole tiles
+    ((2, 3, 44), (0, 1, 2), (2, 4, 88), (0, 1, 44)),  # of whole vectors of four, not of eight
+    ((2, 3, 72), (0, 1, 2), (2, 4, 144), (0, 1, 72)),  # of whole vectors of eight, not of whole tiles
+    ((2, 40, 64), (0, 2, 1), (2, 40, 64), (0, 0, 0)),  # transposed experts, in whole tiles
+    ((2, 300), (0, 1), (2, 2**33 + 400), (0, 2**33 - 552)),  # groups 2**32 - 38 to 2**32 + 37, in one tile
+    ((8, 300), (1, 0), (8, 2**32 + 400), (0, 2**32 - 1352)),  # the same in the fourth row, transposed
+]
+
+
+@pytest.mark.parametrize(("shape", "permutation", "global_shape", "global_offset"), BOXES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_boxes(shape, permutation, global_shape, global_offset, dtype):
     memory = Memory(shape, permutation, (0,) * len(shape), 8)
     shard = LocalShard(global_shape, global_offset)
     assert_fills_like_reference(interpreted.fill_, memory, dtype, Fill(LAWS["3sigma"], KEY, shard))
+
+
+def test_boxes_are_of_every_kind():
+    """Vectors along the columns and along the rows, each in whole tiles and in others, and single elements."""
+    found = set()
+    for shape, permutation, global_shape, global_offset in BOXES:
+        _, tensor = Memory(shape, permutation, (0,) * len(shape), 8).tensors(torch.bfloat16)
+        plan = interpreted.backend.plan(
+            shape, tensor.stride(), tensor.dtype, LocalShard(global_shape, global_offset), LAWS["3sigma"]
+        )
+        found |= {tuple(launch.options[k] for k in KIND) for launch in plan if "WHOLE" in launch.options}
+    along_columns = {
+        (True, False, 8, True),
+        (True, False, 4, True),
+        (True, False, 8, False),
+        (True, False, 4, False),
+        (True, False, 1, False),
+    }
+    along_rows = {(False, True, 8, True), (False, True, 8, False), (False, True, 1, False)}
+    assert found == along_columns | along_rows | {(False, False, 1, False)}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_no_new_seed_offset_size_or_std_recompiles(tmp_path):
         "sizes": 1,
         "offsets": 1,
         "odd sizes and offsets": 2,  # stores of single elements, where a run begins or ends within a vector
-        "splits of skew laws": 1,
+        "splits of skew laws": 3,  # of words on one side, on the other, and on both
         "first list": 1,
         "lists of any sizes, seeds, stds, offsets and lengths": 1,
         "lists with shorter tensors": 3,  # two smaller sizes of blocks

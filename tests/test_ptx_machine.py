@@ -52,6 +52,19 @@ def test_fma_is_rounded_once():
     assert any(abs(value) < Fraction(2) ** -126 for value in wrong)
 
 
+def test_each_half_of_a_pair_is_rounded_once():
+    """Of other halves on either side, so that none is taken for another."""
+    rng = np.random.default_rng(3)
+    low, high = ([floats(rng, 1000, range(-70, -50)) for _ in range(3)] for _ in range(2))
+    pairs = [np.stack(halves, 1).view("u8")[:, 0] for halves in zip(low, high, strict=True)]
+    got = OPERATIONS["fma.rn.f32x2"].function(*pairs).view("f4").reshape(-1, 2)
+    assert np.array_equal(got, np.stack([fma(*low), fma(*high)], 1))
+    # One number for all lanes, as an immediate operand is.
+    same = OPERATIONS["fma.rn.f32x2"].function(pairs[0], pairs[1][:1], pairs[2][:1]).view("f4").reshape(-1, 2)
+    assert np.array_equal(same[:, 0], fma(low[0], low[1][:1], low[2][:1]))
+    assert np.array_equal(same[:, 1], fma(high[0], high[1][:1], high[2][:1]))
+
+
 ROUNDING = [name for name in OPERATIONS if ".rn." in name and not name.startswith("fma") and "x2" not in name]
 
 

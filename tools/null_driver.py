@@ -1,4 +1,4 @@
-"""A driver for Triton on a machine without a GPU: it compiles for sm_90 and launches nothing.
+"""A driver for Triton on a machine without a GPU: it compiles for sm_90, or another target, and launches nothing.
 
 from triton.runtime import driver
 driver.set_active(Driver())
@@ -6,6 +6,8 @@ driver.set_active(Driver())
 
 import torch
 from triton.backends.compiler import GPUTarget
+
+SM_90 = GPUTarget("cuda", 90, 32)
 
 
 class Launcher:
@@ -32,8 +34,11 @@ class Driver:
 
     launcher_cls = Launcher
 
+    def __init__(self, target=SM_90):
+        self.target = target
+
     def get_current_target(self):
-        return GPUTarget("cuda", 90, 32)
+        return self.target
 
     def get_current_device(self):
         return 0

@@ -3,9 +3,9 @@
 Those that write by address have ``bound(shape, strides, dtype, shard, law)`` too, a fill that waits for the memory and the key.
 
 reference.py is the contract in eager torch, with which the others are compared bit for bit. triton.py launches the kernels on a
-GPU, with triton_launch.py for one tensor after another and triton_table.py for lists. llvm.py fills on a CPU: llvm_ir.py and
-llvm_ops.py are a small language for compiled functions, llvm_words.py, llvm_laws.py and llvm_loops.py are written in it,
-llvm_compile.py compiles them; threads.py shares the work, forks.py keeps a fork from finding anything half done.
+GPU, with triton_launch.py for one tensor after another, triton_table.py for lists, and division.py's numbers. llvm.py fills on
+a CPU: llvm_ir.py and llvm_ops.py are a small language for compiled functions, llvm_words.py, llvm_laws.py and llvm_loops.py are
+written in it, llvm_compile.py compiles them; threads.py shares the work, forks.py keeps a fork from finding anything half done.
 
 A backend imports fills, laws and places (fill.py, law, shard); op.py and foreach.py import this folder, and choose one by the
 device alone. A new one is a module here, with its name in BACKENDS.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from itertools import product
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastinit.backends.division import reciprocal
 from fastinit.backends.triton_launch import Launch, Repeated
-from fastinit.backends.triton_table import TableLaunch, is_light, launches_of, numbers_of, vector_of
+from fastinit.backends.triton_table import (
+    TableLaunch,
+    clamp_of,
+    is_light,
+    launches_of,
+    numbers_of,
+    side_of,
+    split_of,
+    vector_of,
+)
 from fastinit.fill import Fill, Fills
 from fastinit.kernels.expert import fill_box
 from fastinit.kernels.linear import fill_rows
@@ -22,7 +33,6 @@ from fastinit.law.distributions import Distribution
 from fastinit.law.lowered import Clamp, Regime
 from fastinit.law.lowering import lower
 from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO
-from fastinit.law.reach import floor
 from fastinit.shard.axes import Axis, merge_axes
 from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
 from fastinit.stream import Key
@@ -33,9 +43,9 @@ WARPS = 4
 UNITS = 1024  # of a block of a row: 32 fp32 or 64 bf16 elements a thread share what a block has in common
 PROGRAMS = 4096  # enough for every multiprocessor; past that, each program gets up to BLOCKS blocks
 BLOCKS = 8
-TILE = 512  # groups of four of a tile of a box
-WIDTH = 64  # of them along the columns
-TRANSPOSED_WIDTH = 4  # where memory runs along the rows
+TILE = 1024  # groups of four of a tile of a box
+WIDTH = 256  # of them along the columns, at most
+TRANSPOSED_WIDTH = 2  # where memory runs along the rows
 
 _LOGS = {
     Regime.CENTRAL: tuple(c * 2.0**23 for c in LOG_BUMP),
@@ -78,6 +88,7 @@ def fill_many_(tensors: Sequence[Tensor], fills: Fills) -> None:
                     **_law_options(launch.law, launch.clamp),
                     COEFFICIENTS=len(lower(launch.law).coefficients),
                     DTYPE=getattr(tl, launch.dtype),
+                    LOOP=launch.loop,
                     VECTOR=vector_of(launch.dtype),
                     UNITS=launch.units,
                 )
@@ -108,7 +119,7 @@ def plan(
     """The launches that fill a tensor of this shape, these strides and this dtype."""
     axes = merge_axes(shape, strides, row_major_strides(shard.global_shape))
     first = shard.first_index
-    if axes[-1].stride == 1 and len(axes) <= 2:
+    if axes[-1].stride == 1 and (len(axes) == 1 or (len(axes) == 2 and _vector(axes, first, 0, dtype) == 1)):
         return (_rows(axes, first, dtype, law),)
     outer, inner = axes[:-3], [_NO_AXIS] * (3 - len(axes)) + axes[-3:]
     launches = []
@@ -120,10 +131,10 @@ def plan(
 
 
 def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -> Launch:
-    """``fill_rows`` for one loop, or for two, over consecutive elements."""
+    """``fill_rows`` for one loop, or for two of which no vectors can be stored, over consecutive elements."""
     row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
     vector = vector_of(str(dtype).removeprefix("torch."))
-    units = UNITS if is_light(lower(law).regime, str(dtype).removeprefix("torch.")) else UNITS // 2
+    units = UNITS if is_light(lower(law), str(dtype).removeprefix("torch.")) else UNITS // 2
     # A flat fill has one block size, so that no size makes a kernel of its own; rows may be short and many.
     while len(axes) == 2 and units > 32 and units * vector > column.size:
         units //= 2
@@ -132,7 +143,7 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
     begin = first % size if row.global_stride % size == 0 else size - 1
     blocks = (begin + column.size - 1) // size + 1
     blocks_per_program = min(max(row.size * blocks // PROGRAMS, 1), BLOCKS, blocks)
-    aligned = all(number % vector == 0 for number in (first, column.size, row.stride, row.global_stride))
+    aligned = len(axes) == 1 and first % vector == column.size % vector == 0
     return Launch(
         fill_rows,
         row.size * triton.cdiv(blocks, blocks_per_program),
@@ -147,12 +158,21 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
 def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Distribution) -> Launch:
     """``fill_box`` for three loops, the first element of which lies ``offset`` elements into the tensor."""
     expert, row, column = axes
-    rows_dense, columns_dense = row.stride == 1, column.stride == 1
-    groups = (column.size + 3) // 4 + 1  # + 1: a row may begin within a group
-    width = min(triton.next_power_of_2(groups), TRANSPOSED_WIDTH if rows_dense and not columns_dense else WIDTH)
-    height = min(triton.next_power_of_2(row.size), TILE // width)
+    columns_dense, rows_dense = column.stride == 1, row.stride == 1
+    vector = _vector(axes, first, offset, dtype)
+    # Every row begins and ends at a multiple of this power of two, in the global index.
+    alike = _power_of_2(first, column.size, expert.global_stride, row.global_stride)
+    groups = (column.size + 3) // 4 + (vector == 1)  # + 1: a row may begin within a group
+    if rows_dense and not columns_dense:
+        tile = TILE * max(vector // 4, 1)  # a thread has the groups of a vector's rows, and more than one such vector
+        height = min(triton.next_power_of_2(row.size), tile // TRANSPOSED_WIDTH)
+        width = min(triton.next_power_of_2(groups), tile // height)
+    else:
+        width = min(triton.next_power_of_2(groups), WIDTH * max(vector // 4, 1))
+        if alike >= 32:
+            width = min(width, alike // 4)
+        height = min(triton.next_power_of_2(row.size), TILE // width)
     row_tiles, column_tiles = triton.cdiv(row.size, height), triton.cdiv(groups, width)
-    numbers = (offset, first, column.size, expert.stride, row.stride, expert.global_stride, row.global_stride)
     return Launch(
         fill_box,
         expert.size * row_tiles * column_tiles,
@@ -160,44 +180,61 @@ def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Dis
         (
             *(axis.stride for axis in axes),
             first, expert.global_stride, row.global_stride,
-            row.size, column.size, row_tiles, column_tiles,
+            row.size, column.size, row_tiles, *reciprocal(row_tiles), column_tiles, *reciprocal(column_tiles),
         ),
         _law_arguments(law, dtype),
         _law_options(law, _clamp(law, dtype)[0])
         | dict(
             ROWS_DENSE=rows_dense,
             COLUMNS_DENSE=columns_dense,
-            ALIGNED=columns_dense and all(number % 4 == 0 for number in numbers),
+            VECTOR=vector,
+            WHOLE=vector > 1 and alike % (4 * width) == 0,
             ROWS=height,
             GROUPS=width,
         ),
     )  # fmt: skip
 
 
+def _vector(axes: list[Axis], first: int, offset: int, dtype: torch.dtype) -> int:
+    """How many elements of a box are stored at once: neighbours in memory, all of them in the box; 1 where that is not so."""
+    dense = next((axis for axis in axes[:-3:-1] if axis.stride == 1), None)
+    if dense is None:
+        return 1
+    others = (axis.stride for axis in axes if axis is not dense)
+    alike = _power_of_2(offset, dense.size, *others)
+    indices = _power_of_2(first, axes[-1].size, *(axis.global_stride for axis in axes[:-1]))
+    if dense is axes[-1]:
+        alike = min(alike, indices)
+    wanted = vector_of(str(dtype).removeprefix("torch."))
+    return next((size for size in (wanted, 4) if alike >= size and indices >= 4), 1)
+
+
+def _power_of_2(*numbers: int) -> int:
+    """The greatest that divides them all, none of which is below 0."""
+    divisor = gcd(*numbers)
+    return divisor & -divisor
+
+
 def _law_arguments(law: Distribution, dtype: torch.dtype) -> tuple[Any, ...]:
     constants = lower(law)
-    return numbers_of(constants), constants.split, _clamp(law, dtype)[1], constants.coefficients
+    return numbers_of(constants), split_of(constants), _clamp(law, dtype)[1], constants.coefficients
 
 
 def _law_options(law: Distribution, clamp: Clamp) -> dict[str, Any]:
     """What a kernel is compiled for, of a law."""
-    regime = lower(law).regime
+    constants = lower(law)
     options: dict[str, Any] = dict(
-        REGIME=int(regime),
+        REGIME=int(constants.regime),
         CLAMP=int(clamp),
-        LOG=_LOGS.get(regime, ()),
+        SIDE=side_of(constants),
+        LOG=_LOGS.get(constants.regime, ()),
     )
     # Without fusion no multiply and add is contracted that the contract rounds apart.
     return options if INTERPRETED else options | dict(num_warps=WARPS, enable_fp_fusion=False)
 
 
 def _clamp(law: Distribution, dtype: torch.dtype) -> tuple[Clamp, tuple[float, float]]:
-    """How values are kept inside, and the two numbers that takes."""
-    constants, name = lower(law), str(dtype).removeprefix("torch.")
-    clamp, (lowest, highest) = constants.clamp(name), constants.bounds(name)
-    if clamp == Clamp.BELOW | Clamp.ABOVE and (y := floor(constants, name)) is not None:
-        return Clamp.FLOOR, (y, highest)
-    return clamp, (lowest, highest)
+    return clamp_of(law, str(dtype).removeprefix("torch."))
 
 
 def _words(key: Key) -> tuple[int, int, int, int]:

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from fastinit.backends.division import reciprocal
 from fastinit.fill import Fills
 from fastinit.kernels.table import ROW_FIELDS
 from fastinit.law.distributions import Distribution
 from fastinit.law.formats import FORMATS
 from fastinit.law.lowered import Clamp, Lowered, Regime
 from fastinit.law.lowering import lower
+from fastinit.law.reach import floor
 from fastinit.shard.axes import Axis, merge_axes
 from fastinit.shard.geometry import Shape, row_major_strides
 
@@ -32,10 +34,12 @@ ROW = np.dtype(
         ("first_index", np.uint64),
         ("global_row_pitch", np.uint64),
         ("columns", np.int64),
-        ("programs_per_row", np.int64),
-        ("blocks_per_program", np.int64),
-        ("first_program", np.int64),
-        ("law", np.int64),  # a row of the table of laws
+        ("programs_per_row", np.uint32),
+        ("blocks_per_program", np.uint32),
+        ("multiplier", np.uint32),  # to divide by programs_per_row
+        ("shift", np.uint32),
+        ("first_program", np.uint32),
+        ("law", np.uint32),  # a row of the table of laws
         ("split", np.int64),
         ("seed", np.uint64),
         ("stream", np.uint64),
@@ -53,13 +57,14 @@ class TableLaunch(NamedTuple):
     law: Distribution  # any of its laws: they share a regime and the number of coefficients
     clamp: Clamp
     units: int
+    loop: bool  # whether a program fills more than one block
     programs: int
     tables: tuple[Any, Any, Any]  # as the kernel takes them: rows, laws, row of each program
 
 
-def is_light(regime: Regime, dtype: str) -> bool:
+def is_light(law: Lowered, dtype: str) -> bool:
     """Whether a thread holds a whole block's share in registers; of other fills it holds half as much."""
-    return regime in (Regime.CONSTANT, Regime.UNIFORM, Regime.CENTRAL, Regime.WIDE) and _BYTES[dtype] < 8
+    return _BYTES[dtype] < 8 and (law.regime is not Regime.SKEW or side_of(law) != 0)
 
 
 def vector_of(dtype: str) -> int:
@@ -74,10 +79,10 @@ def launches_of(tensors: Sequence[Tensor], fills: Fills) -> tuple[list[TableLaun
     rows, tensor = fills.rows([np.zeros(0, ROW) if part is None else part for part in pieces])
     rows["address"] += np.array([t.data_ptr() for t in tensors], np.int64)[tensor]
     rows["law"] = fills.distribution[tensor]
-    # A number for each kind of launch: dtype, regime, number of coefficients, and size of block.
+    # A number for each kind of launch: dtype, regime, side, number of coefficients, and size of block.
     longest = np.array([vector_of(place.dtype) for place in fills.places])[:, None] * np.array(UNITS[:-1])
     level = (rows["columns"][:, None] < longest[fills.place[tensor]]).sum(1)
-    regimes = [(law.regime, len(law.coefficients)) for law in map(lower, fills.distributions)]
+    regimes = [(law.regime, side_of(law), len(law.coefficients)) for law in map(lower, fills.distributions)]
     numbered = list(dict.fromkeys(regimes))
     regime = np.array([numbered.index(kind) for kind in regimes], np.int64)
     dtype = np.array([_DTYPES.index(place.dtype) for place in fills.places], np.int64)
@@ -119,30 +124,64 @@ def _launch(rows: Any, dtype: str, units: int, distributions: Sequence[Distribut
     chosen, rows["law"] = np.unique(rows["law"], return_inverse=True)
     laws = [distributions[k] for k in chosen]
     lowered = [lower(law) for law in laws]
-    rows["split"] = np.array([law.split for law in lowered])[rows["law"]]
-    units = units if is_light(lowered[0].regime, dtype) else units // 2
+    clamps, bounds = zip(*(clamp_of(law, dtype) for law in laws), strict=True)
+    clamp = clamps[0]
+    if len(set(clamps)) > 1:  # one kernel for all of them
+        clamp, bounds = Clamp.BELOW | Clamp.ABOVE, tuple(law.bounds(dtype) for law in lowered)
+    rows["split"] = np.array([split_of(law) for law in lowered])[rows["law"]]
+    units = units if is_light(lowered[0], dtype) else units // 2
     size = units * vector_of(dtype)
     # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.
     begin = np.where(rows["global_row_pitch"] % np.uint64(size) == 0, rows["first_index"] % np.uint64(size), size - 1)
     blocks = (begin.astype(np.int64) + rows["columns"] - 1) // size + 1
     rows["blocks_per_program"] = np.minimum(min(max(int((blocks * rows["rows"]).sum()) // PROGRAMS, 1), BLOCKS), blocks)
     rows["programs_per_row"] = -(-blocks // rows["blocks_per_program"])
-    programs = rows["rows"] * rows["programs_per_row"]
+    rows["multiplier"], rows["shift"] = reciprocal(rows["programs_per_row"].astype(np.int64))
+    programs = rows["rows"] * rows["programs_per_row"].astype(np.int64)
     rows["first_program"] = np.cumsum(programs) - programs
     return TableLaunch(
         dtype,
         laws[0],
-        Clamp.BELOW | Clamp.ABOVE if any(law.clamp(dtype) for law in lowered) else Clamp(0),
+        clamp,
         units,
+        bool((rows["blocks_per_program"] > 1).any()),
         int(programs.sum()),
         (
             rows.view(np.int64).reshape(len(rows), -1)[:, : ROW_FIELDS.value],
-            np.array([(*numbers_of(law), *law.bounds(dtype), *law.coefficients) for law in lowered], np.float32),
+            _table(lowered, bounds),
             np.repeat(np.arange(len(rows), dtype=np.int32), programs),
         ),
     )
 
 
+def _table(laws: Sequence[Lowered], bounds: Sequence[tuple[float, float]]) -> Any:
+    """The table of laws, with a last column that no one reads where without it a row would not be of whole pairs."""
+    rows = [(*numbers_of(law), *ends, *law.coefficients) for law, ends in zip(laws, bounds, strict=True)]
+    return np.array([row + (0.0,) * (len(row) % 2) for row in rows], np.float32)
+
+
 def numbers_of(law: Lowered) -> tuple[float, ...]:
     """The numbers that a kernel takes before the split and the bounds, in the order of fastinit.kernels.law.Law."""
     return law.scale, law.offset, law.offset_right, law.gain, law.shift, law.origin
+
+
+def side_of(law: Lowered) -> int:
+    """On which side of the split all words lie, as fastinit.kernels.quantile has it: 1 the left, 2 the right, 0 both."""
+    if law.regime not in (Regime.SKEW, Regime.FAR):
+        return 0
+    return 2 if law.split <= -(2**31) else 1 if law.split >= 2**31 else 0
+
+
+def split_of(law: Lowered) -> int:
+    """The split, where words lie on both sides of it."""
+    return 0 if side_of(law) else law.split
+
+
+@lru_cache(maxsize=4096)
+def clamp_of(law: Distribution, dtype: str) -> tuple[Clamp, tuple[float, float]]:
+    """How values are kept inside, and the two numbers that takes."""
+    constants = lower(law)
+    clamp, (lowest, highest) = constants.clamp(dtype), constants.bounds(dtype)
+    if clamp == Clamp.BELOW | Clamp.ABOVE and (y := floor(constants, dtype)) is not None:
+        return Clamp.FLOOR, (y, highest)
+    return clamp, (lowest, highest)

@@ -17,6 +17,7 @@ Array = NDArray[np.generic]
 # A type's name in PTX -> numpy's. Bits without a meaning are unsigned, and bf16's are all there is of it.
 _KINDS = {"b": "u", "u": "u", "s": "i", "f": "f"}
 TYPES = {f"{kind}{8 * size}": np.dtype(f"{of}{size}") for kind, of in _KINDS.items() for size in (2, 4, 8)}
+TYPES |= {"f32x2": np.dtype("u8")}
 TYPES |= {"pred": np.dtype(bool), "bf16": np.dtype("u2"), "bf16x2": np.dtype("u4"), "f16x2": np.dtype("u4")}
 
 
@@ -45,6 +46,12 @@ def fma(a: Array, b: Array, c: Array) -> Array:
         odd = (bits - (~outward & (bits & 1 == 0))) | 1
         total = np.where(inexact, odd, bits).view("f8")
     return total.astype("f4")
+
+
+def fma_of_pairs(a: Array, b: Array, c: Array) -> Array:
+    """Of two fp32 numbers each, each rounded once."""
+    halves = [np.ascontiguousarray(pairs).view("f4").reshape(-1, 2) for pairs in (a, b, c)]
+    return fma(*halves).view("u8")[:, 0]
 
 
 def to_bf16(a: Array) -> Array:
@@ -129,6 +136,7 @@ def _operations() -> dict[str, Operation]:
     add("sub.rn.f32", np.subtract)
     add("mul.rn.f32", np.multiply)
     add("fma.rn.f32", fma, "_ _ _")
+    add("fma.rn.f32x2", fma_of_pairs, "_ _ _")
     add("neg.f32", np.negative, "_")
     add("max.f32", maximum)
     add("min.f32", minimum)
@@ -136,15 +144,15 @@ def _operations() -> dict[str, Operation]:
     order = dict(lt=np.less, le=np.less_equal, gt=np.greater, ge=np.greater_equal)
     for name, function in order.items():
         add(" ".join(f"setp.{name}.{of}" for of in ("s32", "u32", "s64", "u64")), function, result="pred")
-    add("setp.eq.b32 setp.eq.b64", np.equal, result="pred")
+    add("setp.eq.b16 setp.eq.b32 setp.eq.b64", np.equal, result="pred")
     add("setp.ne.b32 setp.ne.b64", np.not_equal, result="pred")
-    add("selp.b32 selp.f32", lambda a, b, p: np.where(p, a, b), "_ _ pred")
+    add("selp.b16 selp.b32 selp.f32", lambda a, b, p: np.where(p, a, b), "_ _ pred")
     # Logic and Shift Instructions
-    add("and.b32 and.b64 and.pred", np.bitwise_and)
-    add("or.b32 or.b64 or.pred", np.bitwise_or)
+    add("and.b16 and.b32 and.b64 and.pred", np.bitwise_and)
+    add("or.b16 or.b32 or.b64 or.pred", np.bitwise_or)
     add("xor.b32 xor.b64", np.bitwise_xor)
-    add("shl.b32 shl.b64", shift_left, "_ u32")
-    add("shr.s32 shr.s64 shr.u64", shift_right, "_ u32")
+    add("shl.b16 shl.b32 shl.b64", shift_left, "_ u32")
+    add("shr.s32 shr.s64 shr.u32 shr.u64", shift_right, "_ u32")
     # Data Movement and Conversion Instructions: integers are cut or extended; numpy rounds as .rn does.
     for opcode in ("cvt.s64.s32", "cvt.u64.u32", "cvt.u32.u64", "cvt.f64.f32", "cvt.rn.f32.s32", "cvt.rn.f32.u32"):
         to = opcode.split(".")[-2]

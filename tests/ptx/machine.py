@@ -102,6 +102,9 @@ class _Threads:
             self._write(operands[0], lanes, _number(self.parameters[name], np.dtype(f"u{size}")))
         elif access := _ACCESS.fullmatch(opcode):
             self._access(operands, lanes, access)
+        elif opcode == "}":
+            for name in operands:
+                self.registers.pop(name, None)
         elif opcode == "bar.sync" and operands == (0,):
             blocks, threads = np.unique(self.block[lanes], return_counts=True)
             if (threads != self.kernel.threads).any():

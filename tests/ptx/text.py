@@ -44,7 +44,8 @@ _PARAMETER = re.compile(r"\.param \.(?P<type>\w+)(?: \.ptr \.global \.align \d+)
 _STATEMENT = re.compile(
     r"""\s*(?:
         (?P<label>\$\w+):
-      | \.reg\ \.(?P<type>\w+)\s+(?P<prefix>%[a-z]+)<\d+>;
+      | (?P<brace>[{}])
+      | \.reg\ \.(?P<type>\w+)\s+(?P<prefix>%[a-z]+)<(?P<count>\d+)>;
       | (?:@(?P<negated>!?)(?P<guard>%p\d+)\s+)?(?P<opcode>[a-z][\w.:]*)(?:\s+(?P<operands>[^;]*?))?\s*;
     )""",
     re.X,
@@ -61,6 +62,7 @@ def parse(text: str) -> Kernel:
     if entry is None:
         raise PtxError("no kernel")
     body, position = entry["body"].rstrip(), 0
+    scope: list[str] | None = None  # the registers of a block within the kernel, which its end forgets
     kernel = Kernel(
         {match["name"]: match["type"] for match in _PARAMETER.finditer(entry["parameters"])},
         int(entry["threads"]), {}, {}, [],
@@ -72,8 +74,16 @@ def parse(text: str) -> Kernel:
         position = statement.end()
         if statement["label"]:
             kernel.labels[statement["label"]] = len(kernel.instructions)
+        elif statement["brace"]:
+            if (statement["brace"] == "{") != (scope is None):
+                raise PtxError("a block within a block, or the end of none")
+            if scope is not None:
+                kernel.instructions.append(Instruction("}", "}", tuple(scope), None, False))
+            scope = [] if scope is None else None
         elif statement["prefix"]:
             kernel.registers[statement["prefix"]] = statement["type"]
+            if scope is not None:
+                scope += [f"{statement['prefix']}{k}" for k in range(int(statement["count"]))]
         else:
             operands = tuple(map(_operand, _OPERAND.findall(statement["operands"] or "")))
             kernel.instructions.append(
