@@ -20,8 +20,8 @@ def fill_clamped(
     first_index: tl.uint64, global_row_pitch: tl.uint64,
     columns: tl.int64, blocks_per_row: tl.int32, blocks_per_program: tl.int32,
     k0: tl.uint32, k1: tl.uint32, s0: tl.uint32, s1: tl.uint32,
-    numbers, split: tl.int64, bounds, coefficients,
-    REGIME: tl.constexpr, CLAMP: tl.constexpr, LOG: tl.constexpr,
+    numbers, split: tl.int32, bounds, coefficients,
+    REGIME: tl.constexpr, CLAMP: tl.constexpr, SIDE: tl.constexpr, LOG: tl.constexpr,
     BOUND: tl.constexpr,
     VECTOR: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
@@ -35,7 +35,7 @@ def fill_clamped(
         group = (first_index.to(tl.uint64) // SIZE + block.to(tl.uint64)) * (SIZE // 4)
         values = unit_values(
             group.to(tl.uint32) + lane, (group >> 32).to(tl.uint32),
-            key, Law(REGIME, CLAMP, LOG, *numbers, split.to(tl.int64), *bounds, coefficients), VECTOR,
+            key, Law(REGIME, CLAMP, SIDE, LOG, *numbers, split.to(tl.int32), *bounds, coefficients), VECTOR,
         )  # fmt: skip
         values = values.reshape(SIZE).to(tl.bfloat16)
         values = tl.inline_asm_elementwise(
