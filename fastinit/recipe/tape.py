@@ -162,12 +162,19 @@ class Tape(TorchDispatchMode):
         if function is _aten.lift_fresh.default:
             (tensor,) = made
             if not tensor.is_meta:
-                self.storages.write(tensor, Given(tensor.detach().clone()))
+                self.storages.write(tensor, _given(tensor.detach()))
         elif any(map(dtensor.is_dtensor, made)):
             stand_ins = function(*tree_map_only(Tensor, self.storages.stand_in, args), **kwargs)
             for tensor, stand_in in zip(made, tensors_in(stand_ins), strict=True):
                 if tensor is not stand_in:
                     self.storages.let_stand(tensor, stand_in)
+
+
+def _given(tensor: Tensor) -> Value:
+    """Numbers that were given in Python; one alone is a number, so that what is computed of it may follow a law."""
+    if tensor.ndim == 0 and tensor.is_floating_point():
+        return Same(tensor.item())
+    return Given(tensor.clone())
 
 
 def _without_values(tensor: Tensor) -> Tensor:
