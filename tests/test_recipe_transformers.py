@@ -1,10 +1,13 @@
 """Recipes of transformers: its own laws, for every parameter of every tiny model, and one set of bits by every way."""
 
 import math
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import NormalDist
 
+import gloo_ranks
 import pytest
 import torch
 import transformers
@@ -171,3 +174,9 @@ def test_numbers_that_a_constructor_writes_are_laws_and_not_computed() -> None:
         config = config_of(name)
         entry = fastinit.record(lambda config=config: model_of(config))[parameter]
         assert entry.kind == "constant", parameter
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(os, "fork"), reason="forks its ranks")
+def test_a_sharded_root() -> None:
+    """Where transformers itself goes wrong, and a recipe cannot."""
+    gloo_ranks.run("transformers_cases.py", world_size=2)

@@ -146,7 +146,7 @@ OTHERS: dict[str, Sizes] = {
     "funnel": dict(
         vocab_size=96, d_model=32, n_head=4, d_head=8, d_inner=48, block_sizes=[1, 1], architectures=["FunnelModel"]
     ),
-    "modernbert": DECODER,
+    "modernbert": DECODER | dict(cls_token_id=1, sep_token_id=2),
     "roberta": DECODER,
     # encoders with decoders
     "bart": SEQ2SEQ,
