@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import NormalDist
 
 import gloo_ranks
@@ -174,6 +175,28 @@ def test_numbers_that_a_constructor_writes_are_laws_and_not_computed() -> None:
         config = config_of(name)
         entry = fastinit.record(lambda config=config: model_of(config))[parameter]
         assert entry.kind == "constant", parameter
+
+
+def test_a_second_initialisation_writes_nothing_and_is_refused() -> None:
+    """transformers marks what it has initialised, and leaves it out from then on."""
+    model = model_of(config_of("mixtral"))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    with pytest.raises(ValueError, match=r"did not write these 21(?s:.*)model.embed_tokens.weight"):
+        initialise(model, seed=SEED)
+    for name, parameter in model.named_parameters():
+        assert_same_bits(parameter.detach(), before[name])
+
+
+def test_what_is_loaded_stays_and_a_new_head_is_filled(tmp_path: Path) -> None:
+    trunk = transformers.AutoModel.from_config(config_of("llama"))
+    trunk.save_pretrained(tmp_path)
+    load = transformers.AutoModelForSequenceClassification.from_pretrained
+    model, report = fastinit.build(load, tmp_path, seed=SEED)
+    assert {row.role for row in report.rows if row.name.startswith("model.")} == {"loaded"}
+    for name, parameter in trunk.named_parameters():
+        assert_same_bits(model.model.get_parameter(name).detach(), parameter.detach())
+    head = fastinit.normal_(torch.empty(2, 32), std=0.02, key=fastinit.Key.of("score.weight", seed=SEED))
+    assert_same_bits(model.score.weight.detach(), head)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(os, "fork"), reason="forks its ranks")
