@@ -5,8 +5,8 @@ the parameter's own index. Those that several parameters have a part in belong t
 the first that is computed from them. Numbers that only a computation sees have streams ``name``, ``name#1``, ``name#2`` and so on.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import add, mul, sub
@@ -53,22 +53,19 @@ class _Seen:
     names: tuple[str, ...]
     shape: Shape
     read: Read
-    pieces: tuple[Piece, ...] | None  # None where they are no boxes
+    pieces: list[Piece] | None  # None where they are no boxes
+    laws: list[Law | None]  # of the pieces
 
     @property
     def is_lawful(self) -> bool:
         """Whether every element follows a law."""
-        return self.pieces is not None and all(_law(piece) is not None for piece in self.pieces)
+        return self.pieces is not None and None not in self.laws
 
-    def leaves(self) -> Iterator[tuple[Leaf, Hashable]]:
+    def leaves(self) -> list[tuple[Leaf, Hashable]]:
         """The leaves that it has a part in, each with a mark of where."""
         if self.pieces is not None and self.is_lawful:
-            for piece in self.pieces:
-                if isinstance(piece.value, Drawn):
-                    yield piece.value.leaf, piece.number
-        else:
-            for leaf in _leaves(self.read):
-                yield leaf, "computed"
+            return [(piece.value.leaf, piece.number) for piece in self.pieces if isinstance(piece.value, Drawn)]
+        return [(leaf, "computed") for leaf in _leaves(self.read)]
 
 
 def bind(parameters: Iterable[Parameter], storages: Storages) -> Bound:
@@ -81,7 +78,7 @@ def bind(parameters: Iterable[Parameter], storages: Storages) -> Bound:
             bound.unwritten.append(names[0])
             continue
         pieces = pieces_of(state, view)
-        found = _Seen(names, tuple(tensor.shape), Read(state, view), None if pieces is None else tuple(pieces))
+        found = _Seen(names, tuple(tensor.shape), Read(state, view), pieces, list(map(_law, pieces or ())))
         if any(isinstance(piece.value, Unwritten) for piece in pieces or ()):
             bound.unwritten.append(names[0])
         elif pieces and all(isinstance(piece.value, Settled) for piece in pieces):
@@ -106,11 +103,12 @@ class _Binder:
     def __init__(self, seen: list[_Seen]) -> None:
         self.placed: dict[Leaf, Placed] = {}
         self._counts: Counter[str] = Counter()
-        parts = defaultdict(set)
+        first: dict[Leaf, Hashable] = {}
+        self._shared: set[Leaf] = set()
         for position, found in enumerate(seen):
             for leaf, mark in found.leaves():
-                parts[leaf].add((position, mark))
-        self._shared = {leaf for leaf, marks in parts.items() if len(marks) > 1}
+                if first.setdefault(leaf, (position, mark)) != (position, mark):
+                    self._shared.add(leaf)
         for found in seen:
             if found.is_lawful:
                 self._hold(found)
@@ -160,8 +158,8 @@ class _Binder:
     def _tiles(self, found: _Seen) -> tuple[Tile, ...] | None:
         """The boxes of a parameter by law and source; None where a box of a shared leaf is no box of it."""
         coloured: list[tuple[Box, Any]] = []
-        for piece in found.pieces or ():
-            box, law = piece.box, _law(piece)
+        for piece, law in zip(found.pieces or (), found.laws, strict=True):
+            box = piece.box
             source, shape, first = found.names[0], found.shape, box.offset
             if isinstance(piece.value, Drawn) and piece.value.leaf in self._shared:
                 placed = self.placed[piece.value.leaf]

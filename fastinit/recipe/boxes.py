@@ -181,7 +181,7 @@ def merged(parts: Sequence[tuple[Box, What]]) -> list[tuple[Box, What]]:
     [(Box(offset=(0, 0), shape=(64, 8)), 'normal')]
     """
     parts = list(parts)
-    for d in reversed(range(len(parts[0][0].shape)) if parts else ()):
+    for d in reversed(range(len(parts[0][0].shape)) if len(parts) > 1 else ()):
         rows: dict[Hashable, list[tuple[int, int, What]]] = {}
         for (offset, shape), what in parts:
             others = offset[:d], offset[d + 1 :], shape[:d], shape[d + 1 :]

@@ -44,20 +44,26 @@ def _defaults(function: OpOverload) -> tuple[tuple[str, Any], ...]:
     return tuple((argument.name, argument.default_value) for argument in function._schema.arguments)
 
 
+@lru_cache(maxsize=1024)
+def _law(kind: type[Distribution], one: float, other: float) -> Distribution:
+    """Thousands of parameters follow a handful of laws."""
+    return kind(one, other)
+
+
 def _standard_normal(_: Arguments) -> Distribution:
-    return Normal(0.0, 1.0)
+    return _law(Normal, 0.0, 1.0)
 
 
 def _standard_uniform(_: Arguments) -> Distribution:
-    return Uniform(0.0, 1.0)
+    return _law(Uniform, 0.0, 1.0)
 
 
 def _normal(named: Arguments) -> Distribution:
-    return Normal(named["mean"], named["std"])
+    return _law(Normal, named["mean"], named["std"])
 
 
 def _uniform(named: Arguments) -> Distribution:
-    return Uniform(named["from"], named["to"])
+    return _law(Uniform, named["from"], named["to"])
 
 
 def _factory(named: Arguments) -> dict[str, Any]:

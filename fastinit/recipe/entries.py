@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastinit.law.transformed import Constant
 from fastinit.model.report import law_text
 from fastinit.model.tiles import Computed, Tile
-from fastinit.shard.geometry import LocalShard, Shape
+from fastinit.shard.geometry import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class Entry:
 
 def whole(name: str, shape: Shape, tile: Tile) -> bool:
     """Whether a tile is all of a parameter, and its own."""
-    own = LocalShard.whole(shape)
-    return (tile.source, tile.shape, tile.shard) == (name, shape, own)
+    place = tile.shard
+    return tile.source == name and tile.shape == shape == place.global_shape and not any(place.global_offset)
 
 
 def _box_text(tile: Tile, shape: Shape) -> str:

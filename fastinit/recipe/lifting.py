@@ -204,6 +204,13 @@ def _same(name: str, named: dict[str, Any]) -> Value | None:
     return Same(_number(number))
 
 
+def _padded(name: str, named: dict[str, Any]) -> Value | None:
+    """What is padded with the number that it consists of, as the vocabulary of a bias is; transformers pads by nothing, too."""
+    x = named["self"]
+    same = isinstance(x, Same) and (x.value == _number(named["value"]) or not any(named["pad"]))
+    return x if same else None
+
+
 def _copied(name: str, named: dict[str, Any]) -> Value | None:
     """A copy, of another dtype perhaps: a fill rounds once, to the dtype that it ends in."""
     x, dtype = named["self"] if name != "copy" else named["src"], named.get("dtype")
@@ -234,5 +241,6 @@ _RULES: dict[str, Callable[[str, dict[str, Any]], Value | None]] = {
         _same,
     ),
     "scalar_tensor": _same,
-    **dict.fromkeys(("clone", "_to_copy", "copy"), _copied),
+    "constant_pad_nd": _padded,
+    **dict.fromkeys(("clone", "_to_copy", "copy", "expand"), _copied),
 }

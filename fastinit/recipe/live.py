@@ -39,6 +39,7 @@ class Live:
         self._strict = strict
         self._kept = kept
         self._rename = renamer(rename)
+        self._keeps_names = rename is None
         self._known: dict[int, tuple[Tensor, Key, LocalShard | None]] = {}
         self._strangers = 0
         self._filled: dict[Leaf, Key] = {}
@@ -72,7 +73,7 @@ class Live:
         return (
             drawn.law is drawn.leaf.law
             and drawn.view is None
-            and self._filled.get(drawn.leaf) == self._key(planned.name)
+            and self._filled.get(drawn.leaf) == (planned.key if self._keeps_names else self._key(planned.name))
         )
 
     def _given(self, part: Part, entry: Entry | None, left: str, foreign: bool) -> Given:
@@ -88,9 +89,9 @@ class Live:
                     f"{shown(part.name)}: expected values that follow laws, got some that are computed from a shard alone"
                 )
             return Given(entry.kind, entry.computed, entry.note)
-        content: Content = Tiled(tuple(_global(tile, entry, part.shard) for tile in entry.tiles))
-        if whole(part.name, entry.shape, entry.tiles[0]):
-            content = entry.tiles[0].law
+        content: Content = entry.tiles[0].law
+        if not whole(part.name, entry.shape, entry.tiles[0]):
+            content = Tiled(tuple(_global(tile, entry, part.shard) for tile in entry.tiles))
         return Given(entry.kind, content, entry.note)
 
     def _key(self, name: str) -> Key:

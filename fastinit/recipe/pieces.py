@@ -26,6 +26,9 @@ class Piece(NamedTuple):
 
 def pieces_of(state: State, tensor: View) -> list[Piece] | None:
     """What is to be seen of the writes to a tensor's storage; None where some view is no box, or few boxes, of it."""
+    if state.view == tensor and all(tensor.strides) and not isinstance(state.value, Read):
+        whole = Box.whole(tensor.shape)  # under which nothing else is to be seen; as nearly every parameter is
+        return [Piece(whole, state.value, View.dense(tensor.shape), whole)]
     painted = _painted(state, tensor)
     if painted is None:
         return None

@@ -11,6 +11,7 @@ from fastinit.recipe.boxes import View
 from fastinit.recipe.values import Drawn, Foreign, Lost, Read, Same, State, Unwritten, Value
 from fastinit.shard import dtensor
 
+_UNWRITTEN = Unwritten()
 _MANY = 4096  # storages, after which those that are gone are looked for
 
 
@@ -53,8 +54,8 @@ class Storages:
         base = before.base if before is not None else self._unknown(tensor)
         if before is not None and before.dtype.itemsize != size:
             value = Lost("its bytes were written as two dtypes")
-        if view.fills(plain.untyped_storage().nbytes() // size):
-            before, base = None, Unwritten()  # of which nothing is to be seen
+        if _fills(plain, view):
+            before, base = None, _UNWRITTEN  # of which nothing is to be seen
         while before is not None and before.view == view:
             before = before.before
         self._states[reference] = State(before, view, value, base, plain.dtype)
@@ -81,7 +82,7 @@ class Storages:
 
     def is_copy(self, tensor: Tensor) -> bool:
         """Whether a DTensor is a view of another one, which torch may have made a copy of."""
-        return tensor in self._views
+        return dtensor.is_dtensor(tensor) and tensor in self._views
 
     def let_stand(self, tensor: Tensor, stand_in: Tensor) -> None:
         """Note what stands for a DTensor that is a view."""
@@ -90,7 +91,7 @@ class Storages:
     def _unknown(self, tensor: Tensor) -> Value:
         """A storage that was not seen before."""
         if dtensor.is_dtensor(tensor) or tensor.is_meta:
-            return Unwritten()
+            return _UNWRITTEN
         return Foreign(tensor.detach(), tensor._version)
 
     def _forget(self) -> None:
@@ -98,6 +99,14 @@ class Storages:
             for reference in [reference for reference in table if reference.expired()]:
                 del table[reference]
         self._sweep = 2 * len(self._states) + _MANY
+
+
+def _fills(tensor: Tensor, view: View) -> bool:
+    """Whether a tensor is each element of its storage, once."""
+    nbytes = tensor.untyped_storage().nbytes()
+    if tensor.is_contiguous() and tensor.nbytes == nbytes:  # as most are, told without looking at the strides
+        return True
+    return view.fills(nbytes // tensor.itemsize)
 
 
 def view_of(tensor: Tensor) -> View:

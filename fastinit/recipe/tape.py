@@ -1,7 +1,6 @@
 """The tape: a mode in which every operator of torch is noted, and in which numbers are drawn by fastinit's laws."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -53,15 +52,6 @@ class Tape(TorchDispatchMode):
         self._drawn = 0
         self._aside = 0
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Within it nothing is noted: what is done is the tape's own."""
-        self._aside += 1
-        try:
-            yield
-        finally:
-            self._aside -= 1
-
     def __torch_dispatch__(
         self, function: OpOverload, types: Any, args: Arguments = (), kwargs: Named | None = None
     ) -> Any:
@@ -103,8 +93,11 @@ class Tape(TorchDispatchMode):
         if self.outer is not None and not self._knows(tensor):
             self.outer.draw(tensor, law)
             return
-        with self.aside():
+        self._aside += 1  # what is done is the tape's own
+        try:
             self._fill(tensor, leaf)
+        finally:
+            self._aside -= 1
 
     def _read(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Value:
         """What an operator makes, noted before it does, as what it reads may be written over."""
@@ -162,12 +155,19 @@ class Tape(TorchDispatchMode):
         if function is _aten.lift_fresh.default:
             (tensor,) = made
             if not tensor.is_meta:
-                self.storages.write(tensor, Given(tensor.detach().clone()))
+                self.storages.write(tensor, _given(tensor.detach()))
         elif any(map(dtensor.is_dtensor, made)):
             stand_ins = function(*tree_map_only(Tensor, self.storages.stand_in, args), **kwargs)
             for tensor, stand_in in zip(made, tensors_in(stand_ins), strict=True):
                 if tensor is not stand_in:
                     self.storages.let_stand(tensor, stand_in)
+
+
+def _given(tensor: Tensor) -> Value:
+    """Numbers that were given in Python; one alone is a number, so that what is computed of it may follow a law."""
+    if tensor.ndim == 0 and tensor.is_floating_point():
+        return Same(tensor.item())
+    return Given(tensor.clone())
 
 
 def _without_values(tensor: Tensor) -> Tensor:
