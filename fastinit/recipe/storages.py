@@ -30,11 +30,11 @@ class Storages:
     def read(self, tensor: Tensor) -> Value:
         """What a tensor holds now."""
         plain = self.stand_in(tensor)
-        view, size = view_of(plain), plain.itemsize
+        view = view_of(plain)
         state = self._states.get(_reference(plain))
         if state is None:
             return self._unknown(tensor)
-        if state.dtype.itemsize != size:
+        if state.dtype != plain.dtype:
             return Lost("its bytes were read as another dtype")
         value = state.value
         if state.view == view:
@@ -51,10 +51,11 @@ class Storages:
         reference, view, size = _reference(plain), view_of(plain), plain.itemsize
         before = self._states.get(reference)
         base = before.base if before is not None else self._unknown(tensor)
-        if before is not None and before.dtype.itemsize != size:
-            value = Lost("its bytes were written as two dtypes")
-        if view.fills(plain.untyped_storage().nbytes() // size):
-            before, base = None, Unwritten()  # of which nothing is to be seen
+        elements = plain.untyped_storage().nbytes() // size
+        if before is not None and before.dtype != plain.dtype and not view.fills(elements):
+            view, value = View.dense((elements,)), Lost("its bytes were written as two dtypes")
+        if view.fills(elements):
+            before, base = None, Same(0.0)  # of which nothing is to be seen
         while before is not None and before.view == view:
             before = before.before
         self._states[reference] = State(before, view, value, base, plain.dtype)
@@ -91,7 +92,7 @@ class Storages:
         """A storage that was not seen before."""
         if dtensor.is_dtensor(tensor) or tensor.is_meta:
             return Unwritten()
-        return Foreign(tensor.detach(), tensor._version)
+        return Foreign(tensor.detach())
 
     def _forget(self) -> None:
         for table in (self._states, self._stand_ins):
