@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import fastinit
-from fastinit.law.distributions import Normal
+from fastinit.law.distributions import Normal, TruncatedNormal
 from fastinit.law.transformed import Constant
+from fastinit.recipe.storages import Storages
+from fastinit.recipe.values import Same, Unwritten
 
 Body = Callable[[nn.Parameter], object]
 
@@ -240,3 +242,18 @@ def test_an_exception_restores_everything() -> None:
         print(report)
     assert all(value is before[name] for name, value in vars(nn.init).items())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_truncated_normal_is_one_law() -> None:
+    """torch draws it in a loop, which is not to be seen."""
+    recipe = fastinit.record(Model(device="meta"), lambda model: nn.init.trunc_normal_(model.w, std=0.5))
+    assert recipe["w"].tiles[0].law == TruncatedNormal(0.0, 0.5, -2.0, 2.0)
+
+
+def test_an_address_that_is_used_again_is_another_storage() -> None:
+    storages = Storages()
+    for _ in range(64):
+        written = torch.empty(4, device="meta")
+        storages.write(written, Same(3.0))
+        del written
+        assert storages.read(torch.empty(4, device="meta")) == Unwritten()
