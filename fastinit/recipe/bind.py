@@ -23,7 +23,7 @@ from fastinit.recipe.lifting import law_of
 from fastinit.recipe.pieces import Piece, pieces_of, reached_from
 from fastinit.recipe.replay import Graph, Placed
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Drawn, Foreign, Leaf, Lost, Read, Same, Settled, Unwritten
+from fastinit.recipe.values import Drawn, Foreign, Leaf, Lost, Read, Same, Settled, Unwritten, Value
 from fastinit.shard.geometry import LocalShard, Shape, coordinates, row_major_strides
 
 _LAWS = (*DISTRIBUTIONS, LogOfUniform, InverseSoftplusOfLogUniform)
@@ -68,8 +68,11 @@ class _Seen:
         return [(leaf, "computed") for leaf in _leaves(self.read)]
 
 
-def bind(parameters: Iterable[Parameter], storages: Storages) -> Bound:
-    """What each parameter is filled with, in the order of the parameters, which is the model's."""
+def bind(parameters: Iterable[Parameter], storages: Storages, live: bool = False) -> Bound:
+    """What each parameter is filled with, in the order of the parameters, which is the model's.
+
+    ``live``: what was done was done to these parameters, so that those without drawn numbers have their values.
+    """
     bound = Bound()
     seen = []
     for names, tensor in parameters:
@@ -79,11 +82,13 @@ def bind(parameters: Iterable[Parameter], storages: Storages) -> Bound:
             continue
         pieces = pieces_of(state, view)
         found = _Seen(names, tuple(tensor.shape), Read(state, view), pieces, list(map(_law, pieces or ())))
-        if any(isinstance(piece.value, Unwritten) for piece in pieces or ()):
+        if state.dtype != tensor.dtype:
+            bound.lost[names[0]] = "its bytes were written as another dtype"
+        elif any(isinstance(piece.value, Unwritten) for piece in pieces or ()):
             bound.unwritten.append(names[0])
         elif pieces and all(isinstance(piece.value, Settled) for piece in pieces):
             seen.append(found)
-        elif not found.is_lawful and (why := _why_lost(found)) is not None:
+        elif not found.is_lawful and (why := _why_lost(found, storages, live)) is not None:
             bound.lost[names[0]] = why
         else:
             seen.append(found)
@@ -187,8 +192,10 @@ def _leaves(read: Read) -> list[Leaf]:
     return sorted(leaves, key=lambda leaf: leaf.order)
 
 
-def _why_lost(found: _Seen) -> str | None:
+def _why_lost(found: _Seen, storages: Storages, live: bool) -> str | None:
     """Why a parameter cannot be computed again; None where it can."""
+    if (_leaves(found.read) or not live) and any(_is_changed(value, storages) for value in reached_from(found.read)):
+        return "a tensor of elsewhere that it is computed from was written to since"
     for value in reached_from(found.read):
         if isinstance(value, Lost):
             return value.why
@@ -197,6 +204,16 @@ def _why_lost(found: _Seen) -> str | None:
         if isinstance(value, Unwritten):
             return "it is computed from memory that nothing wrote to"
     return None
+
+
+def _is_changed(value: Value, storages: Storages) -> bool:
+    """Whether a tensor of elsewhere is no longer what was read; the part below what was written to it is."""
+    if isinstance(value, Foreign):
+        state = storages.state_of(value.tensor)[0]
+        return state is not None and state.base is not value
+    if isinstance(value, Read) and isinstance(value.state.base, Foreign):
+        return storages.state_of(value.state.base.tensor)[0] is not value.state
+    return False
 
 
 def _in_parameter(piece: Piece, found: _Seen) -> Placed | None:

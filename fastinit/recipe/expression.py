@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from fastinit.model.report import law_text
-from fastinit.recipe.lifting import law_of
+from fastinit.recipe.lifting import TimeStep, law_of
 from fastinit.recipe.pieces import pieces_of
 from fastinit.recipe.values import Call, Drawn, Foreign, Given, Lost, Read, Same, Value
 
@@ -28,6 +28,12 @@ def _text(value: Any, depth: int = 0) -> str:
     if depth > 16:
         return "..."
     match value:
+        case Drawn(_, TimeStep() as step, _):
+            text = f"exp([{law_text(step.logarithm)}])"
+            text = f"clamp({text}, {step.floor:g})" if step.floor else text
+            for name in step.functions:
+                text = f"{name}({text})"
+            return text
         case Drawn(_, law, _):
             return f"[{law_text(law_of(law))}]" if law_of(law) is law else f"[{law}]"
         case Same(number):

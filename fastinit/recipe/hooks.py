@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -41,14 +41,36 @@ def recording(tape: Tape, weightless: bool = False) -> Iterator[None]:
             tapes.pop()
 
 
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """Within it nothing runs compiled: a mode sees nothing of that, and no trace of what is replaced may outlive it."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+class _Uncompiled:
+    """Within it nothing runs compiled: a mode sees nothing of that, and no trace of what is replaced may outlive it.
+
+    torch has one stance for all threads: the first that enters sets it, and the last that leaves sets it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered = 0
+        self._stance = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._entered and "torch._dynamo" in sys.modules:
+                self._stance.enter_context(torch.compiler.set_stance("force_eager"))
+            self._entered += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if not self._entered:
+                self._stance.close()
+
+
+_UNCOMPILED = _Uncompiled()
+
+
+def uncompiled() -> AbstractContextManager[None]:
+    """Within it nothing runs compiled, on any thread."""
+    return _UNCOMPILED
 
 
 def _tapes() -> list[Tape]:

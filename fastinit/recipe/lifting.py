@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import InverseSoftplusOfLogUniform, LogOfUniform
 from fastinit.recipe.draws import arguments_of
@@ -59,6 +62,18 @@ class TimeStep:
     floor: float = 0.0
     functions: tuple[str, ...] = ()
 
+    @property
+    def logarithm(self) -> Uniform:
+        """What was drawn."""
+        return Uniform(math.log(self.low) if self.low else -math.inf, math.log(self.high))
+
+    def of(self, drawn: Tensor) -> Tensor:
+        """The values of such numbers, by torch's functions."""
+        found = drawn.exp().clamp(min=self.floor)
+        for name in self.functions:
+            found = getattr(torch, name)(found)
+        return found
+
 
 _SOFTPLUS = ("neg", "expm1", "neg", "log")  # of a step x: log(1 - exp(-x)), which with x is the inverse of the softplus
 
@@ -98,7 +113,7 @@ def _scaled(name: str, named: dict[str, Any]) -> Value | None:
         x, c = c, x
     if isinstance(x, Drawn) and not isinstance(c, Drawn) and named.get("rounding_mode") is None:
         return _affine(x, 1 / _number(c) if name == "div" else _number(c), 0.0)
-    if isinstance(x, Same):
+    if isinstance(x, Same) and named.get("rounding_mode") is None:
         return Same(x.value / _number(c) if name == "div" else x.value * _number(c))
     return None
 

@@ -49,7 +49,7 @@ class Live:
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
         parameters = [Parameter(tuple(map(self._rename, part.found.names)), part.parameter) for part in parts]
-        bound = bind(parameters, self.tape.storages)
+        bound = bind(parameters, self.tape.storages, live=True)
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
         left = {name: _why_left(by_name[name].parameter, name, self._kept) for name in bound.unwritten}
         check(bound, [name for name, why in left.items() if why], "the initialisation")
@@ -71,7 +71,7 @@ class Live:
             return False
         drawn = state.value
         return (
-            drawn.law is drawn.leaf.law
+            planned.law == drawn.law == drawn.leaf.law  # and not another's values
             and drawn.view is None
             and self._filled.get(drawn.leaf) == (planned.key if self._keeps_names else self._key(planned.name))
         )

@@ -15,12 +15,13 @@ class Operator(NamedTuple):
     """``written``: positions and names of the arguments that it writes to. ``views``: its results are views of its arguments.
 
     ``reshapes``: it changes how a tensor lies in its memory, and nothing there. ``opaque``: it cannot be run again: a
-    collective, or somebody's own kernel.
+    collective, or somebody's own kernel. ``composite``: it is made of others, on every device.
     """
 
     written: tuple[tuple[int, str], ...]
     views: bool
     reshapes: bool
+    composite: bool
     opaque: bool
 
 
@@ -36,8 +37,9 @@ def operator_of(function: OpOverload) -> Operator:
     aliases = [returned.alias_info is not None for returned in schema.returns]
     return Operator(
         written=written,
-        views=bool(aliases) and all(aliases) and not written,
+        views=(bool(aliases) and all(aliases) and not written) or function is torch.ops.aten._unsafe_view.default,
         reshapes=torch.Tag.inplace_view in function.tags,
+        composite=function._can_decompose() and function.namespace in _KNOWN,
         opaque=function.namespace not in _KNOWN,
     )
 

@@ -1,6 +1,6 @@
 """Replay: a value computed again, in fp64 on the CPU, from numbers that are drawn by key."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,27 @@ from torch.utils._pytree import tree_map_only
 from fastinit.model.filling import fill_law_
 from fastinit.recipe.boxes import View
 from fastinit.recipe.expression import expression
-from fastinit.recipe.lifting import law_of
+from fastinit.recipe.lifting import TimeStep, law_of
 from fastinit.recipe.operators import operator_of, tensors_in, written_by
 from fastinit.recipe.pieces import reached_from
-from fastinit.recipe.values import VALUES, Call, Drawn, Foreign, Given, Leaf, Read, Same, Unwritten, Value
+from fastinit.recipe.values import (
+    VALUES,
+    Call,
+    Drawn,
+    Foreign,
+    Given,
+    Leaf,
+    Lost,
+    Read,
+    Same,
+    Unwritten,
+    Value,
+    inputs_of,
+)
 from fastinit.shard.geometry import Shape
 from fastinit.stream import Key
+
+_UNSEEN = (Unwritten, Lost)  # where those are written, and not written over, a parameter is refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +71,21 @@ class _Replay:
         self.known: dict[int, Tensor] = {}
 
     def of(self, value: Value) -> Tensor:
-        """A value, computed once. What is returned is read only."""
-        found = self.known.get(id(value))
-        if found is None:
-            found = self.known[id(value)] = self._computed(value)
-        return found
+        """A value, computed once. What is returned is read only.
+
+        What it is made from comes first, so that a long computation is no deep recursion.
+        """
+        waiting = [value]
+        while waiting:
+            last = waiting[-1]
+            missing = [other for other in _made_from(last) if id(other) not in self.known]
+            if missing and id(last) not in self.known:
+                waiting += missing
+                continue
+            if id(last) not in self.known:
+                self.known[id(last)] = self._computed(last)
+            waiting.pop()
+        return self.known[id(value)]
 
     def _computed(self, value: Value) -> Tensor:
         match value:
@@ -69,7 +94,7 @@ class _Replay:
                 return drawn if view is None else drawn.as_strided(view.shape, view.strides, view.offset)
             case Same(number, shape):
                 return torch.full(shape, number, dtype=torch.float64, device="cpu")
-            case Given(tensor) | Foreign(tensor, _):
+            case Given(tensor) | Foreign(tensor):
                 return _widened(tensor)
             case Read():
                 return self._read(value)
@@ -79,16 +104,20 @@ class _Replay:
 
     def _drawn(self, leaf: Leaf, law: Any) -> Tensor:
         """fp32 values, as any tensor of that stream would get them; row-major."""
-        placed = self.placed[leaf]
+        placed = self.placed.get(leaf)
+        if placed is None:  # all of them are written over: bind gives every leaf that is seen a place
+            return torch.zeros(leaf.shape, dtype=torch.float64, device="cpu")
         whole = torch.empty(placed.shape, dtype=torch.float32, device="cpu")
-        fill_law_(whole, law_of(law), key=Key.of(placed.stream, self.seed))
-        return whole.as_strided(placed.view.shape, placed.view.strides, placed.view.offset).double().contiguous()
+        step = law if isinstance(law, TimeStep) else None
+        fill_law_(whole, step.logarithm if step else law_of(law), key=Key.of(placed.stream, self.seed))
+        found = whole.as_strided(placed.view.shape, placed.view.strides, placed.view.offset).double().contiguous()
+        return step.of(found) if step else found
 
     def _read(self, value: Read) -> Tensor:
         """The writes to the storage, done again."""
         state, view = value.state, value.view
-        writes = [(view, value) for view, value in state.writes() if not isinstance(value, Unwritten)]
-        size = max(view.end, *(written.end for written, _ in writes))
+        writes = [(view, value) for view, value in state.writes() if not isinstance(value, _UNSEEN)]
+        size = max([view.end, *(written.end for written, _ in writes)])
         values = [self.of(value) for _, value in writes]
         storage = torch.full((size,), 0, dtype=_wide(state.dtype), device="cpu")
         if isinstance(state.base, Foreign):
@@ -111,6 +140,14 @@ class _Replay:
         result = call.function(*args, **kwargs)
         targets += [tensor for tensor in tensors_in(result) if not any(tensor is other for other in targets)]
         return targets[call.result or 0]
+
+
+def _made_from(value: Value) -> Iterator[Value]:
+    """The values that one is computed from."""
+    if isinstance(value, Call):
+        yield from inputs_of(value)
+    elif isinstance(value, Read):
+        yield from (written for _, written in value.state.writes() if not isinstance(written, _UNSEEN))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -12,6 +12,7 @@ from fastinit.recipe.values import Drawn, Foreign, Lost, Read, Same, State, Unwr
 from fastinit.shard import dtensor
 
 _UNWRITTEN = Unwritten()
+_NOTHING = Same(0.0)
 _MANY = 4096  # storages, after which those that are gone are looked for
 
 
@@ -31,11 +32,11 @@ class Storages:
     def read(self, tensor: Tensor) -> Value:
         """What a tensor holds now."""
         plain = self.stand_in(tensor)
-        view, size = view_of(plain), plain.itemsize
+        view = view_of(plain)
         state = self._states.get(_reference(plain))
         if state is None:
             return self._unknown(tensor)
-        if state.dtype.itemsize != size:
+        if state.dtype != plain.dtype:
             return Lost("its bytes were read as another dtype")
         value = state.value
         if state.view == view:
@@ -52,10 +53,12 @@ class Storages:
         reference, view, size = _reference(plain), view_of(plain), plain.itemsize
         before = self._states.get(reference)
         base = before.base if before is not None else self._unknown(tensor)
-        if before is not None and before.dtype.itemsize != size:
-            value = Lost("its bytes were written as two dtypes")
-        if _fills(plain, view):
-            before, base = None, _UNWRITTEN  # of which nothing is to be seen
+        whole = _fills(plain, view)
+        if before is not None and before.dtype != plain.dtype and not whole:
+            elements = plain.untyped_storage().nbytes() // size
+            view, value, whole = View.dense((elements,)), Lost("its bytes were written as two dtypes"), True
+        if whole:
+            before, base = None, _NOTHING  # is to be seen of it
         while before is not None and before.view == view:
             before = before.before
         self._states[reference] = State(before, view, value, base, plain.dtype)
@@ -92,7 +95,7 @@ class Storages:
         """A storage that was not seen before."""
         if dtensor.is_dtensor(tensor) or tensor.is_meta:
             return _UNWRITTEN
-        return Foreign(tensor.detach(), tensor._version)
+        return Foreign(tensor.detach())
 
     def _forget(self) -> None:
         for table in (self._states, self._stand_ins):

@@ -28,6 +28,8 @@ _EMPTY = {
     _aten.new_empty_strided,
 }
 _OVERWRITES = {_aten.copy_.default, _aten.fill_.Tensor}
+_FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
+_EACH = {_aten._foreach_zero_.default: _aten.zero_.default, _aten._foreach_copy_.default: _aten.copy_.default}
 _JOINS = {_aten.cat.default, _aten.stack.default}
 
 Arguments = tuple[Any, ...]
@@ -59,6 +61,14 @@ class Tape(TorchDispatchMode):
         if self._aside:
             return function(*args, **kwargs)
         operator = operator_of(function)
+        if function in _EACH:  # of which nothing that was there before is read
+            with self:
+                for tensors in zip(*args[:2], strict=True):
+                    _EACH[function](*tensors)
+            return None
+        if operator.composite:  # in inference mode torch shows those whole
+            with self:
+                return function.decompose(*args, **kwargs)
         if is_random(function):
             draw = draw_of(function)
             if draw is not None:
@@ -82,7 +92,10 @@ class Tape(TorchDispatchMode):
         targets = [*written, *made]
         for position, tensor in enumerate(targets):
             value = replace(read, result=position) if isinstance(read, Call) and len(targets) > 1 else read
-            self.storages.write(tensor, lifted(value, tuple(tensor.shape)))
+            # Whole numbers are cut off, and wrap round: no law says that. What is copied was lifted where it was made.
+            if tensor.is_floating_point() and function not in _OVERWRITES:
+                value = lifted(value, tuple(tensor.shape))
+            self.storages.write(tensor, value)
         return result
 
     def draw(self, tensor: Tensor, law: Distribution) -> None:
@@ -109,12 +122,19 @@ class Tape(TorchDispatchMode):
             return Settled()
         if function in _OVERWRITES:  # not a part of what they make: what was there before
             value = self.storages.read(args[1])
-            same = args[0].shape == args[1].shape
+            if isinstance(value, Same):
+                value = replace(value, shape=tuple(args[0].shape))
+            same = args[0].shape == args[1].shape or isinstance(value, Same)
+            if not args[0].is_floating_point() and not isinstance(value, Lost):  # what is cut off there is lost
+                value = Call(_aten._to_copy.default, (value,), {"dtype": args[0].dtype}, None)
             return (
                 value
                 if same or isinstance(value, Lost)
                 else Call(_aten.expand.default, (value, list(args[0].shape)), {}, None)
             )
+        if function in _FILLS and not args[0].is_floating_point():
+            number = args[1] if len(args) > 1 else 0
+            return Call(_aten.full.default, (list(args[0].shape), number), {"dtype": args[0].dtype}, None)
         outs = {
             name: Same(0.0, tuple(kwargs[name].shape))
             for _, name in operator.written
@@ -143,7 +163,7 @@ class Tape(TorchDispatchMode):
         if any(tensor.is_meta for tensor in tensors) and not all(tensor.is_meta for tensor in tensors):
             written = written_by(operator, args, kwargs)
             if written and not all(tensor.is_meta for tensor in written):
-                return written[0]  # there are no values to write
+                return written[0] if function._schema.returns else None  # there are no values to write
             args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
         if function is _aten._to_copy.default and args[0].is_meta:
             kwargs = {**kwargs, "device": None}

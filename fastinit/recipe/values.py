@@ -56,10 +56,9 @@ class Unwritten:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foreign:
-    """A tensor from elsewhere: loaded, or made before. It is held, and ``version`` tells whether it is still what it was."""
+    """A tensor from elsewhere: loaded, or made before. It is held: no copy is made, so it must stay what it was."""
 
     tensor: Tensor
-    version: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
