@@ -8,7 +8,7 @@ the first that is computed from them. Numbers that only a computation sees have 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from operator import add, mul, sub
 from typing import Any, NamedTuple
 
@@ -63,9 +63,13 @@ class _Seen:
     def leaves(self) -> Iterator[tuple[Leaf, Hashable]]:
         """The leaves that it has a part in, each with a mark of where."""
         if self.pieces is not None and self.is_lawful:
+            parts: dict[Leaf, dict[Hashable, View]] = defaultdict(dict)
             for piece in self.pieces:
                 if isinstance(piece.value, Drawn):
-                    yield piece.value.leaf, piece.number
+                    parts[piece.value.leaf][piece.write] = piece.value.lies
+            for leaf, views in parts.items():
+                apart = _apart(leaf, list(views.values()))
+                yield from ((leaf, "parts" if apart else write) for write in views)
         else:
             for leaf in _leaves(self.read):
                 yield leaf, "computed"
@@ -174,6 +178,18 @@ class _Binder:
             Tile(*box, law, source, LocalShard(shape, tuple(map(add, box.offset, shift))))
             for box, (law, source, shape, shift) in sorted(merged(coloured), key=lambda part: part[0].offset)
         )
+
+
+def _apart(leaf: Leaf, views: list[View]) -> bool:
+    """Whether views of a leaf have no element in common: then each of its numbers is in one place all the same."""
+    if len(views) == 1:
+        return True
+    parts = [boxes_of(view, View.dense(leaf.shape)) for view in views]
+    return all(one is not None and two is not None and not _meet(one, two) for one, two in combinations(parts, 2))
+
+
+def _meet(boxes: list[Box], others: list[Box]) -> bool:
+    return any(box.meet(other) is not None for box in boxes for other in others)
 
 
 def _law(piece: Piece) -> Law | None:
