@@ -17,11 +17,12 @@ help:
 	@echo "make lint   ruff, mypy, and this project's own rules"
 	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
 
-# Installed once; again when what is to be installed has changed.
-$(READY): pyproject.toml constraints.txt
+# Installed once; again when what is to be installed has changed. tests/frameworks.txt says why its packages come without others.
+$(READY): pyproject.toml constraints.txt tests/frameworks.txt
 	@echo "installing into $(VENV), which takes a minute or two the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r tests/frameworks.txt
 	@touch $@
 
 # The installed command, not `python -m fastinit`, which would put this folder, with kernels/ in it, on the import path.

@@ -5,7 +5,7 @@ the parameter's own index. Those that several parameters have a part in belong t
 the first that is computed from them. Numbers that only a computation sees have streams ``name``, ``name#1``, ``name#2`` and so on.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,7 +17,7 @@ from torch import Tensor
 from fastinit.law.distributions import DISTRIBUTIONS
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
 from fastinit.model.tiles import Tile
-from fastinit.recipe.boxes import Box, View, boxes_of, merged
+from fastinit.recipe.boxes import Box, View, boxes_of, merged, visible
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.lifting import law_of
 from fastinit.recipe.pieces import Piece, pieces_of, reached_from
@@ -64,7 +64,7 @@ class _Seen:
     def leaves(self) -> list[tuple[Leaf, Hashable]]:
         """The leaves that it has a part in, each with a mark of where."""
         if self.pieces is not None and self.is_lawful:
-            return [(piece.value.leaf, piece.number) for piece in self.pieces if isinstance(piece.value, Drawn)]
+            return _marks([piece for piece in self.pieces if isinstance(piece.value, Drawn)])
         return [(leaf, "computed") for leaf in _leaves(self.read)]
 
 
@@ -177,6 +177,33 @@ class _Binder:
             Tile(*box, law, source, LocalShard(shape, tuple(map(add, box.offset, shift))))
             for box, (law, source, shape, shift) in sorted(merged(coloured), key=lambda part: part[0].offset)
         )
+
+
+def _marks(pieces: list[Piece]) -> list[tuple[Leaf, Hashable]]:
+    """The leaves of drawn pieces, each with a mark of the write; one mark where the writes have parts of it, each its own."""
+    if len(pieces) == 1:
+        return [(pieces[0].value.leaf, pieces[0].write)]  # type: ignore[union-attr]  # they are drawn
+    parts: dict[Leaf, dict[Hashable, View]] = defaultdict(dict)
+    for piece in pieces:
+        if isinstance(piece.value, Drawn):
+            parts[piece.value.leaf][piece.write] = piece.value.lies
+    marks: list[tuple[Leaf, Hashable]] = []
+    for leaf, views in parts.items():
+        apart = len(views) > 1 and _apart(leaf, list(views.values()))
+        marks += [(leaf, "parts" if apart else write) for write in views]
+    return marks
+
+
+def _apart(leaf: Leaf, views: list[View]) -> bool:
+    """Whether views of a leaf have no element in common: then each of its numbers is in one place all the same."""
+    boxes: list[Box] = []
+    for view in views:
+        found = boxes_of(view, View.dense(leaf.shape))
+        if found is None:
+            return False
+        boxes += found
+    seen = visible([(box, None) for box in boxes])
+    return sum(box.numel for box, _ in seen) == sum(box.numel for box in boxes)
 
 
 def _law(piece: Piece) -> Law | None:

@@ -16,7 +16,7 @@ def own_init(model: Any, init: Callable[[nn.Module], Any] | None, built: bool) -
         init(model)
         return getattr(init, "__qualname__", type(init).__name__)
     for name in ENTRIES:
-        method = getattr(model, name, None)
+        method = getattr(model, name, None) if _has(model, name) else None
         if callable(method) and not (built and name in _IN_CONSTRUCTOR):
             if not built:
                 _forget_loaded(model)
@@ -31,10 +31,15 @@ def own_init(model: Any, init: Callable[[nn.Module], Any] | None, built: bool) -
         for module in reversed(modules):
             if callable(getattr(module, "reset_parameters", None)):
                 module.reset_parameters()
-        if callable(getattr(model, "_init_weights", None)):
+        if _has(model, "_init_weights") and callable(model._init_weights):
             model.apply(model._init_weights)
             return "reset_parameters and _init_weights"
     return "reset_parameters"
+
+
+def _has(model: nn.Module, name: str) -> bool:
+    """Whether the name is the model's own. What peft's models have not they take from the one inside, of which they are more."""
+    return hasattr(type(model), name) or name in vars(model)
 
 
 def _forget_loaded(model: nn.Module) -> None:

@@ -1,27 +1,27 @@
 """Pieces: a parameter taken apart into boxes, each with what it was last filled with."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from operator import add
 from typing import NamedTuple
 
 from fastinit.recipe.boxes import Box, Run, View, boxes_of, visible
 from fastinit.recipe.values import Call, Read, State, Value, inputs_of
-from fastinit.shard.geometry import row_major_strides
+from fastinit.shard.geometry import overlaps, row_major_strides
 
 
 class Piece(NamedTuple):
     """A box of a parameter, and the elements of a value that lie in it.
 
     ``within`` says which ones, in the same order, by the value's own row-major index; None where the order is another one, as in a
-    transposed view: then each lies there once. ``painted`` is the whole box that the value was written to, and ``number`` counts
-    such writes.
+    transposed view: then each lies there once. ``painted`` is the whole box that the value was written to, and ``write`` tells
+    writes apart: one that falls into several boxes puts each of its elements into one of them.
     """
 
     box: Box
     value: Value
     within: View | None
     painted: Box
-    number: int = 0
+    write: Hashable = 0
 
 
 def pieces_of(state: State, tensor: View) -> list[Piece] | None:
@@ -33,27 +33,30 @@ def pieces_of(state: State, tensor: View) -> list[Piece] | None:
     if painted is None:
         return None
     seen = visible([(piece.box, number) for number, piece in enumerate(painted)])
-    return [_cut(painted[number], box)._replace(number=number) for box, number in seen]
+    return [_cut(painted[number], box) for box, number in seen]
 
 
 def _painted(state: State, tensor: View) -> list[Piece] | None:
     """A piece for each box that was written to, the oldest first."""
-    if tensor != tensor.distinct():
+    if overlaps(tensor.shape, tensor.strides):
         return None
     whole = Box.whole(tensor.shape)
     painted = [Piece(whole, state.base, None, whole)]
-    for view, value in reversed(list(state.writes())):
+    for write, (view, value) in enumerate(reversed(list(state.writes())), 1):
         boxes = boxes_of(view, tensor)
         if boxes is None:
             part = _beyond(view, tensor)
             if part is None:
                 return None
-            painted += [Piece(whole, value, within, whole) for within in part]
+            painted += [Piece(whole, value, within, whole, write) for within in part]
         elif len(boxes) == 1 and _in_order(view, boxes[0], tensor):
             (box,) = boxes
-            painted += _nested(value, view, box) or [Piece(box, value, View.dense(box.shape), box)]
+            nested = _nested(value, view, box)
+            painted += [piece._replace(write=(write, piece.write)) for piece in nested]
+            if not nested:
+                painted.append(Piece(box, value, View.dense(box.shape), box, write))
         else:
-            painted += [Piece(box, value, None, box) for box in boxes]
+            painted += [Piece(box, value, None, box, write) for box in boxes]
     return painted
 
 
@@ -69,7 +72,7 @@ def _nested(value: Value, view: View, box: Box) -> list[Piece]:
             return []
         here = Box(tuple(map(add, found[0].offset, box.offset)), found[0].shape)
         same = piece.box.shape == here.shape
-        moved.append(Piece(here, piece.value, piece.within if same else None, here))
+        moved.append(Piece(here, piece.value, piece.within if same else None, here, piece.write))
     return moved
 
 

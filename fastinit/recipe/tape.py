@@ -79,7 +79,7 @@ class Tape(TorchDispatchMode):
                     return tensor
             self.random[str(function)] = self.random.get(str(function), 0) + 1
         if operator.views or operator.reshapes:
-            result = function(*args, **kwargs)
+            result = self._executed(function, operator, args, kwargs)
             self._view(function, args, kwargs, result)
             return result
         read = self._read(function, operator, args, kwargs)
@@ -157,17 +157,17 @@ class Tape(TorchDispatchMode):
                 start += tensor.shape[dim]
 
     def _executed(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:
+        """Run an operator. Where torch has no rule for DTensors, what stands for them is used: it has no values, only a shape."""
         if function is _aten.copy_.default and dtensor.is_dtensor(args[0]) and not dtensor.is_dtensor(args[1]):
             return args[0]  # torch refuses it; in the end each rank gets its part of what was noted
-        tensors = tensors_in((args, kwargs))
-        if any(tensor.is_meta for tensor in tensors) and not all(tensor.is_meta for tensor in tensors):
-            written = written_by(operator, args, kwargs)
-            if written and not all(tensor.is_meta for tensor in written):
-                return written[0] if function._schema.returns else None  # there are no values to write
-            args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
-        if function is _aten._to_copy.default and args[0].is_meta:
-            kwargs = {**kwargs, "device": None}
-        return function(*args, **kwargs)
+        try:
+            return _run(function, operator, args, kwargs)
+        except RuntimeError:
+            if not any(map(dtensor.is_dtensor, tensors_in((args, kwargs)))):
+                raise
+        written = written_by(operator, args, kwargs)
+        result = _run(function, operator, *tree_map_only(Tensor, self.storages.stand_in, (args, kwargs)))
+        return written[0] if written else result
 
     def _view(self, function: OpOverload, args: Arguments, kwargs: Named, result: Any) -> None:
         """Note of views of DTensors what they are views of, and of numbers that were given in Python what they are."""
@@ -188,6 +188,19 @@ def _given(tensor: Tensor) -> Value:
     if tensor.ndim == 0 and tensor.is_floating_point():
         return Same(tensor.item())
     return Given(tensor.clone())
+
+
+def _run(function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:
+    """Run an operator on tensors of which some are on the meta device."""
+    tensors = tensors_in((args, kwargs))
+    if any(tensor.is_meta for tensor in tensors) and not all(tensor.is_meta for tensor in tensors):
+        written = written_by(operator, args, kwargs)
+        if written and not all(tensor.is_meta for tensor in written):
+            return written[0] if function._schema.returns else None  # there are no values to write
+        args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
+    if function is _aten._to_copy.default and args[0].is_meta:
+        kwargs = {**kwargs, "device": None}
+    return function(*args, **kwargs)
 
 
 def _without_values(tensor: Tensor) -> Tensor:
