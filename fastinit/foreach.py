@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fastinit import op
 from fastinit.backends import backend_for
+from fastinit.collector import paused
 from fastinit.fill import Fills
 from fastinit.init import fill_
 from fastinit.law.distributions import DISTRIBUTIONS, Distribution
@@ -62,7 +63,7 @@ def foreach_fill_(
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return tensors
-    groups = described(tensors, laws, keys, shards)
+    groups = paused(lambda: described(tensors, laws, keys, shards))
     calls = [(_fill_many(device, plain), plain, fills) for device, plain, fills in groups]
     # What a class of somebody's own raises is raised before other tensors are written.
     for fill_many_, plain, fills in sorted(calls, key=lambda call: call[0] is not _by_operators):

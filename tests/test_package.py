@@ -20,12 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each part may import from those before it that it names here, and from itself as long as that makes no circle: the floors of
 # ARCHITECTURE.md. What is not listed may not be there.
-_WORDS = {"version", "stream", "generator"}
+_WORDS = {"version", "stream", "generator", "collector"}
 _NUMBERS = {*_WORDS, "law", "shard", "fill"}
 _FILLS = {*_NUMBERS, "op", "init", "foreach"}
 MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "stream": set(),
+    "collector": set(),
     "generator": {"stream"},
     "law": set(),
     "shard": {"stream", "generator"},
@@ -46,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # These are plain Python, so that a launcher without torch can use their text, and so that they stay easy to test.
 WITHOUT_TORCH = (
+    "collector",
     "stream",
     "version",
     "fill",

@@ -11,12 +11,12 @@ A backend imports fills, laws and places (fill.py, law, shard); op.py and foreac
 device alone. A new one is a module here, with its name in BACKENDS.
 """
 
-import gc
 import importlib
 from functools import cache
 from types import ModuleType
 
 from fastinit.backends import forks
+from fastinit.collector import paused
 
 BACKENDS = ("triton", "llvm", "reference")
 
@@ -27,13 +27,7 @@ def get(name: str) -> ModuleType:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
     with forks.lock:
         # What a backend imports makes so many objects that the collector would go through all of torch's, for 80 ms.
-        collecting = gc.isenabled()
-        try:  # from here on, as an interrupt may follow the switch at once
-            gc.disable()
-            return importlib.import_module(f"fastinit.backends.{name}")
-        finally:
-            if collecting:
-                gc.enable()
+        return paused(lambda: importlib.import_module(f"fastinit.backends.{name}"))
 
 
 @cache

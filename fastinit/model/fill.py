@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastinit.collector import paused
 from fastinit.model.filling import fill_plan_
 from fastinit.model.materialise import check_device, device_of, materialise
 from fastinit.model.plan import plan_of
@@ -99,4 +100,5 @@ def init_model_(
         materialise(model, plan, device or torch.device("cpu"))
         plan = plan_of(model, asked)
     fill_plan_(plan)
-    return Report(asked.method, asked.seed, tuple(map(row_of, plan)), packed_in(model))
+    rows = paused(lambda: tuple(map(row_of, plan)))
+    return Report(asked.method, asked.seed, rows, packed_in(model))

@@ -47,7 +47,7 @@ def tasks_of(tensor: Tensor, content: Content | None, key: Key, shard: LocalShar
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
     fill_as_planned_(plan, [planned.part.found.parameter for planned in plan], [planned.part.shard for planned in plan])
-    parts = [planned.parameter for planned in plan if isinstance(planned.law, Tiled | Computed)]
+    parts = [planned.parameter for planned in plan if isinstance(planned.law, (Tiled, Computed))]
     torch.autograd.graph.increment_version([tensor for tensor in parts if dtensor.is_dtensor(tensor)])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from fastinit.collector import paused
 from fastinit.model.checks import check_apart, check_fillable, check_present, check_streams
 from fastinit.model.planned import Part, Planned, Rules
 from fastinit.model.walk import Found, experts_shards, parameters_of, tied
@@ -19,6 +20,10 @@ def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     Three steps: what holds of any model, what the rules give, and what holds of any plan. Raises ``ValueError`` or
     ``TypeError``, with the names of the parameters, for what init_model_ documents.
     """
+    return paused(lambda: _plan_of(model, rules))  # a few objects a parameter
+
+
+def _plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     parts = parts_of(model, rules.seed, rules.shards or {})
     given = rules.given(model, parts)
     plan = [Planned(part, *gets) for part, gets in zip(parts, given, strict=True)]

@@ -1,9 +1,9 @@
 """What a parameter may get besides one law: boxes with laws of their own, or values that are computed."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import sub
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -60,14 +60,17 @@ class Tiled:
                 yield tile, *part
 
 
-@runtime_checkable
-class Computed(Protocol):
+class Computed(ABC):
     """Values that no law describes: drawn numbers, and what operators of torch make of them."""
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def sources(self) -> tuple[str, ...]:
         """The streams whose numbers they are made from."""
 
+    @abstractmethod
     def value(self, seed: int) -> Tensor:
         """The whole logical tensor, in fp64 on the CPU."""
 

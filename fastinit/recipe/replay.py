@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from fastinit.model.filling import fill_law_
+from fastinit.model.tiles import Computed
 from fastinit.recipe.boxes import View
 from fastinit.recipe.expression import expression
 from fastinit.recipe.lifting import TimeStep, law_of
@@ -44,7 +45,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Computed):
     """The values of a parameter: a part of a storage, and where the leaves that it is made from come from."""
 
     read: Read
