@@ -1,4 +1,4 @@
-"""Tables of what only a CPU has: numbers of threads, and the peers of other libraries."""
+"""Tables of what only a CPU has: numbers of threads, the peers of other libraries, and the host's time for whole models."""
 
 from bench import tables
 from bench.providers import ERFINV, OURS, ROOF, TORCH
@@ -37,6 +37,27 @@ def peers() -> str:
         cells = [tables.ns(at.get((fill, name, dtype))) for fill, dtype in cases]
         lines.append(tables.line(name, *cells))
     title = f"A weight of {_size(found)} on one thread, by each library's own generator: medians, ns an element."
+    return tables.table(title, found[0], lines)
+
+
+def scale() -> str:
+    """The host's time for each parameter of a model, by how many it has."""
+    found = tables.latest("scale", "cpu")
+    if not found:
+        return ""
+    lines = tables.head(["parameters", "kind", "`init_model_`", "calls", "`verify_model_`", "calls"])
+    for row in found:
+        cells = (
+            f"{float(row['init_us']):.1f}",
+            row["init_calls"],
+            f"{float(row['verify_us']):.1f}",
+            row["verify_calls"],
+        )
+        lines.append(tables.line(f"{int(row['parameters']):,}", row["kind"], *cells))
+    title = (
+        "Models with a tensor of four elements for each expert matrix, and the same as DTensors on one rank of 1,024: the "
+        "host's microseconds a parameter, report included, medians of CPU time, and calls of functions a parameter."
+    )
     return tables.table(title, found[0], lines)
 
 

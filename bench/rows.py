@@ -41,6 +41,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "provider", "dtype", "tensors", "elements", "seconds", "p20", "p80", "tensors_per_s", "host_us_per_tensor",
         "host_how", "repeats",
     ),
+    "scale": (
+        "kind", "parameters", "init_us", "init_p20", "init_p80", "verify_us", "verify_p20", "verify_p80", "init_calls",
+        "verify_calls", "repeats",
+    ),
     "sass": (
         "arch", "law", "dtype", "layout", "per_element", "fma", "alu", "imad", "conversion", "uniform", "memory",
         "control", "spills", "shared_bytes", "widest_store",

@@ -34,6 +34,7 @@ from bench import (  # noqa: E402
     report,
     rows,
     sass,
+    scale,
     sharded,
     small,
     tables,
@@ -199,6 +200,24 @@ def test_a_wrong_model_is_not_measured(monkeypatch):
     monkeypatch.setitem(model.OF_OURS, "wrong", model.by_torch)
     with pytest.raises(SystemExit):
         model.check(small)
+
+
+@pytest.mark.parametrize("kind", scale.KINDS)
+def test_whole_models_are_measured_with_rows_of_their_own(kind, results, monkeypatch, capsys):
+    monkeypatch.setattr(scale, "EXPERTS", 4)
+    monkeypatch.setattr(scale, "CALLS_AT", 4)
+    assert scale.run(SimpleNamespace(sizes=[12, 24], kinds=[kind], repeats=2, dry=False)) == 0
+    small, large = rows.read("scale")
+    assert (small["parameters"], large["parameters"]) == ("12", "24")
+    assert float(small["init_calls"]) > 0
+    assert capsys.readouterr().out.count(kind) == 2
+    assert f"| 24 | {kind} |" in cpu_tables.scale()
+
+
+def test_a_model_that_is_filled_otherwise_is_not_measured(monkeypatch):
+    monkeypatch.setattr(scale.fastinit, "verify_model_", lambda *arguments: False)
+    with scale.kind_of("plain") as parameter, pytest.raises(SystemExit, match="nothing is measured"):
+        scale.measure(scale.moe(1, parameter), "plain", repeats=1)
 
 
 def test_extra_memory_is_exact_and_releases_count():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import fastinit
 from fastinit import Key, LocalShard, init_model_, verify_model_
+from fastinit.collector import paused
 from fastinit.law.distributions import Normal
 from fastinit.law.transformed import Constant
 from fastinit.model import comparison
@@ -381,6 +382,9 @@ def test_verify_regenerates_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     assert sum(sizes) == sum(parameter.numel() for parameter in filled.parameters())
 
 
+CALLS = 100  # a parameter, each of them in a block of its own: 87 and 94
+
+
 def calls_of(call: Callable[[], object]) -> int:
     """How many functions of Python are called: the same on any machine."""
     calls = 0
@@ -389,11 +393,14 @@ def calls_of(call: Callable[[], object]) -> int:
         nonlocal calls
         calls += event == "call"
 
-    sys.setprofile(count)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
+    def counted() -> None:
+        sys.setprofile(count)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+
+    paused(counted)  # what the collector finds on its way may call functions of its own
     return calls
 
 
@@ -406,7 +413,7 @@ def test_calls_a_parameter_do_not_grow_with_the_model(call: Callable[..., object
         roles = [("*.weight", Role.ROUTER)]
         init_model_(model, "normal", roles=roles)
         calls.append(calls_of(lambda model=model, roles=roles: call(model, "normal", roles=roles)))  # type: ignore[misc]
-    assert calls[3] - calls[2] == calls[2] - calls[1] > 0
+    assert 0 < calls[3] - calls[2] == calls[2] - calls[1] <= 300 * CALLS
 
 
 def test_verify_wants_values() -> None:

@@ -1,6 +1,5 @@
 """What a parameter may get besides one law: boxes with laws of their own, or values that are computed."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import sub
@@ -60,19 +59,19 @@ class Tiled:
                 yield tile, *part
 
 
-class Computed(ABC):
+class Computed:
     """Values that no law describes: drawn numbers, and what operators of torch make of them."""
 
     __slots__ = ()
 
     @property
-    @abstractmethod
     def sources(self) -> tuple[str, ...]:
         """The streams whose numbers they are made from."""
+        raise NotImplementedError
 
-    @abstractmethod
     def value(self, seed: int) -> Tensor:
         """The whole logical tensor, in fp64 on the CPU."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
