@@ -26,7 +26,10 @@ def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
 def _plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     parts = parts_of(model, rules.seed, rules.shards or {})
     given = rules.given(model, parts)
-    plan = [Planned(part, *gets) for part, gets in zip(parts, given, strict=True)]
+    plan = [
+        Planned(part if key is None else part._replace(key=key), role, law, note)
+        for part, (role, law, note, key) in zip(parts, given, strict=True)
+    ]
     check_fillable(plan)
     check_apart([part.found for part in parts], {planned.name for planned in plan if planned.law is None})
     return plan

@@ -39,11 +39,15 @@ class Part(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What rules give a parameter. ``law`` is None for one left as it is; ``role`` and ``note`` are words of the report."""
+    """What rules give a parameter. ``law`` is None for one left as it is; ``role`` and ``note`` are words of the report.
+
+    ``key`` is for a parameter whose random numbers are those of another name than its own.
+    """
 
     role: str
     law: Content | None
     note: str = ""
+    key: Key | None = None
 
 
 class Rules(Protocol):

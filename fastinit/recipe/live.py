@@ -90,9 +90,10 @@ class Live:
                 )
             return Given(entry.kind, entry.computed, entry.note)
         content: Content = entry.tiles[0].law
-        if not whole(part.name, entry.shape, entry.tiles[0]):
+        if not whole(entry.name, entry.shape, entry.tiles[0]):
             content = Tiled(tuple(_global(tile, entry, part.shard) for tile in entry.tiles))
-        return Given(entry.kind, content, entry.note)
+        key = None if part.name == entry.name else Key.of(entry.name, self.seed)
+        return Given(entry.kind, content, entry.note, key)
 
     def _key(self, name: str) -> Key:
         return Key.of(self._rename(name), self.seed)

@@ -41,7 +41,7 @@ class RecipeRules:
         rename = renamer(self.rename)
         found = [self._entry([rename(name) for name in part.found.names], part.global_shape, known) for part in parts]
         self._check(parts, found)
-        return [_given(part, entry) for part, entry in zip(parts, found, strict=True) if entry is not None]
+        return [_given(part, entry, self.seed) for part, entry in zip(parts, found, strict=True) if entry is not None]
 
     def _entry(self, names: list[str], shape: Shape, known: Mapping[str, Entry]) -> Entry | None:
         for name in names:
@@ -78,10 +78,10 @@ class RecipeRules:
                 raise ValueError(f"recipe: expected an entry for each parameter, got {shown(entry.name)} for {names}")
 
 
-def _given(part: Part, entry: Entry) -> Given:
+def _given(part: Part, entry: Entry, seed: int) -> Given:
     content: Content | None = entry.computed
     if entry.tiles:
-        content = Tiled(entry.tiles)
-        if whole(part.name, entry.shape, entry.tiles[0]):
-            content = entry.tiles[0].law
-    return Given(entry.kind, content, entry.note)
+        own = whole(entry.name, entry.shape, entry.tiles[0])
+        content = entry.tiles[0].law if own else Tiled(entry.tiles)
+    key = None if part.name == entry.name else Key.of(entry.name, seed)
+    return Given(entry.kind, content, entry.note, key)
