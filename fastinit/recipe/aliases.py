@@ -30,7 +30,7 @@ Aliases = Mapping[str, "Fused | tuple[str, ...]"]
 
 
 def checked(aliases: Aliases) -> dict[str, Fused]:
-    """The aliases, each in full. Raises ``TypeError`` for what is none."""
+    """The aliases, each in full. Raises ``TypeError`` for what is none, ``ValueError`` for a dimension or groups that cannot be."""
     if not isinstance(aliases, Mapping):
         raise TypeError(f"aliases: expected the parts of each fused parameter by its name, got {aliases!r}")
     found = {}
@@ -38,12 +38,17 @@ def checked(aliases: Aliases) -> dict[str, Fused]:
         fused = parts if isinstance(parts, Fused) else Fused(tuple(parts) if isinstance(parts, list | tuple) else ())
         if (
             not isinstance(pattern, str)
+            or not isinstance(fused.parts, list | tuple)
             or len(fused.parts) < 2
             or not all(isinstance(part, str) for part in fused.parts)
         ):
             raise TypeError(f"aliases: expected two names of parts or more for {pattern!r}, got {parts!r}")
-        if fused.groups < 1:
-            raise ValueError(f"aliases: expected groups >= 1 for {pattern!r}, got {fused.groups}")
+        for field, least in (("dim", 0), ("groups", 1)):
+            value = getattr(fused, field)
+            if type(value) is not int:
+                raise TypeError(f"aliases: expected {field} of {pattern!r} to be an integer, got {value!r}")
+            if value < least:
+                raise ValueError(f"aliases: expected {field} >= {least} for {pattern!r}, got {value}")
         found[pattern] = fused
     return found
 
@@ -64,7 +69,7 @@ def fused_entry(name: str, shape: Shape, fused: Fused, parts: tuple[Entry, ...])
     """
     dim, sizes = fused.dim, [part.shape[fused.dim] if fused.dim < len(part.shape) else 0 for part in parts]
     rest = [(*part.shape[:dim], *part.shape[dim + 1 :]) for part in parts]
-    if sum(sizes) != shape[dim] or {*rest} != {(*shape[:dim], *shape[dim + 1 :])}:
+    if dim >= len(shape) or sum(sizes) != shape[dim] or {*rest} != {(*shape[:dim], *shape[dim + 1 :])}:
         shapes = ", ".join(f"{part.name} of {part.shape}" for part in parts)
         raise ValueError(f"aliases: expected parts that make up the shape {shape} along dimension {dim}, got {shapes}")
     uneven = [part.name for part, size in zip(parts, sizes, strict=True) if size % fused.groups]
@@ -80,18 +85,6 @@ def fused_entry(name: str, shape: Shape, fused: Fused, parts: tuple[Entry, ...])
             tiles += _moved(part, dim, group * rows, rows, start)
             start += rows
     return Entry(name, (), shape, tuple(tiles))
-
-
-def split_names(entry: Entry, fused: Fused, names: tuple[str, ...], sizes: tuple[int, ...]) -> Entry:
-    """A recorded fused parameter with the numbers of its parts, of so many rows each."""
-    starts = [sum(sizes[:k]) for k in range(len(sizes))]
-    shape = entry.shape
-    parts = []
-    for name, first, size in zip(names, starts, sizes, strict=True):
-        part = (*shape[: fused.dim], size, *shape[fused.dim + 1 :])
-        whole = Entry(name, (), part, tuple(_own(tile, name, part) for tile in _cut(entry, fused.dim, first, size)))
-        parts.append(whole)
-    return replace(fused_entry(entry.name, shape, fused, tuple(parts)), tied=entry.tied)
 
 
 def _moved(part: Entry, dim: int, first: int, rows: int, to: int) -> list[Tile]:
@@ -116,8 +109,3 @@ def _cut(entry: Entry, dim: int, first: int, rows: int) -> list[Tile]:
             offset = tuple(o - w for o, w in zip(common.offset, wanted.offset, strict=True))
             tiles.append(Tile(offset, common.shape, tile.law, tile.source, LocalShard(tile.shard.global_shape, origin)))
     return tiles
-
-
-def _own(tile: Tile, name: str, shape: Shape) -> Tile:
-    """A tile with the numbers of the parameter that it is in."""
-    return replace(tile, source=name, shard=LocalShard(shape, tile.offset))
