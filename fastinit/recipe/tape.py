@@ -15,7 +15,7 @@ from fastinit.recipe.draws import arguments_of, draw_of, is_random
 from fastinit.recipe.lifting import lifted
 from fastinit.recipe.operators import Operator, operator_of, tensors_in, written_by
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Call, Drawn, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
+from fastinit.recipe.values import Call, Drawn, Foreign, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
 
 _aten = torch.ops.aten
@@ -184,10 +184,13 @@ class Tape(TorchDispatchMode):
 
 
 def _given(tensor: Tensor) -> Value:
-    """Numbers that were given in Python; one alone is a number, so that what is computed of it may follow a law."""
+    """Numbers that were given in Python; one alone is a number, so that what is computed of it may follow a law.
+
+    NumPy's arrays are from elsewhere, told by their memory, which torch cannot resize. They are copied, as NumPy may write there.
+    """
     if tensor.ndim == 0 and tensor.is_floating_point():
         return Same(tensor.item())
-    return Given(tensor.clone())
+    return Given(tensor.clone()) if tensor.untyped_storage().resizable() else Foreign(tensor.clone())
 
 
 def _without_values(tensor: Tensor) -> Tensor:
