@@ -1,6 +1,7 @@
 """Live: a tape that runs while a model is initialised, and the rules that come of it."""
 
 from collections.abc import Sequence
+from gc import collect
 from operator import add
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from fastinit.model.roles import matches
 from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tile, Tiled
 from fastinit.model.walk import experts_shard, parameters_of, tied
-from fastinit.recipe.bind import Parameter, bind
+from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry, whole
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.record import check
@@ -49,7 +50,10 @@ class Live:
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
         parameters = [Parameter(tuple(map(self._rename, part.found.names)), part.parameter) for part in parts]
-        bound = bind(parameters, self.tape.storages, live=True)
+        bound = self._bound(parameters)
+        if bound.lost:
+            collect()  # a module with a cycle may still be there
+            bound = self._bound(parameters)
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
         left = {name: _why_left(by_name[name].parameter, name, self._kept) for name in bound.unwritten}
         check(bound, [name for name, why in left.items() if why], "the initialisation")
@@ -63,6 +67,10 @@ class Live:
             self._given(part, entries.get(name), left.get(name, ""), name in bound.foreign)
             for name, part in by_name.items()
         ]
+
+    def _bound(self, parameters: list[Parameter]) -> Bound:
+        elsewhere = self.tape.held_elsewhere(parameter.tensor for parameter in parameters)
+        return bind(parameters, self.tape.storages, live=True, elsewhere=elsewhere)
 
     def has_filled(self, planned: Planned) -> bool:
         """Whether a parameter has its final values already: they were drawn into it, and nothing was done to it since."""

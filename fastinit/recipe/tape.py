@@ -1,11 +1,12 @@
 """The tape: a mode in which every operator of torch is noted, and in which numbers are drawn by fastinit's laws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -59,6 +60,7 @@ class Tape(TorchDispatchMode):
         self._knows = knows
         self._has_values = has_values
         self._drawn = 0
+        self._strangers: dict[Leaf, ref[nn.Parameter]] = {}  # what was drawn into parameters that were not known
         self._aside = 0
 
     def __torch_dispatch__(
@@ -112,7 +114,10 @@ class Tape(TorchDispatchMode):
         leaf = Leaf(law, tuple(tensor.shape), self._drawn)
         self._drawn += 1
         self.storages.write(tensor, Drawn(leaf, law))
-        if self.outer is not None and not self._knows(tensor):
+        known = self._knows(tensor)
+        if not known and isinstance(tensor, nn.Parameter):
+            self._strangers[leaf] = ref(tensor)
+        if self.outer is not None and not known:
             self.outer.draw(tensor, law)
             return
         self._aside += 1  # what is done is the tape's own
@@ -120,6 +125,17 @@ class Tape(TorchDispatchMode):
             self._fill(tensor, leaf)
         finally:
             self._aside -= 1
+
+    def held_elsewhere(self, parameters: Iterable[Tensor]) -> set[Leaf]:
+        """What was drawn into parameters that are none of these, and that hold it still."""
+        own = {id(self.storages.state_of(parameter)[0]) for parameter in parameters}
+        held = set()
+        for leaf, reference in self._strangers.items():
+            stranger = reference()
+            state = None if stranger is None else self.storages.state_of(stranger)[0]
+            if state is not None and id(state) not in own and isinstance(state.value, Drawn) and state.value.leaf is leaf:
+                held.add(leaf)
+        return held
 
     def _check_read(self, tensor: Tensor) -> None:
         """Raise ``RuntimeError`` where a number is read that is not there."""
