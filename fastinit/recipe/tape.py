@@ -133,7 +133,8 @@ class Tape(TorchDispatchMode):
         for leaf, reference in self._strangers.items():
             stranger = reference()
             state = None if stranger is None else self.storages.state_of(stranger)[0]
-            if state is not None and id(state) not in own and isinstance(state.value, Drawn) and state.value.leaf is leaf:
+            value = None if state is None or id(state) in own else state.value
+            if isinstance(value, Drawn) and value.leaf is leaf:
                 held.add(leaf)
         return held
 
