@@ -41,7 +41,7 @@ class Live:
         self._kept = kept
         self._rename = renamer(rename)
         self._keeps_names = rename is None
-        self._known: dict[int, tuple[Tensor, Key, LocalShard | None]] = {}
+        self._known: dict[int, tuple[Tensor, str, Key, LocalShard | None]] = {}
         self._strangers = 0
         self._filled: dict[Leaf, Key] = {}
         if model is not None and not isinstance(model, nn.Module):
@@ -114,6 +114,7 @@ class Live:
                 self._known = {
                     id(found.parameter): (
                         found.parameter,
+                        found.name,
                         self._key(found.name),
                         experts_shard(found.owner, found.parameter),
                     )
@@ -127,11 +128,16 @@ class Live:
     def _fill(self, tensor: Tensor, leaf: Leaf) -> None:
         if tensor.is_meta or self.tape.storages.is_copy(tensor):
             return
-        key, shard = Key.of(f"drawn#{leaf.order}", self.seed), None
+        name, key, shard = "", Key.of(f"drawn#{leaf.order}", self.seed), None
         if self._knows(tensor):
-            _, key, shard = self._known[id(tensor)]
+            _, name, key, shard = self._known[id(tensor)]
             self._filled[leaf] = key
-        fill_(tensor, leaf.law, key=key, shard=shard)  # type: ignore[arg-type]  # what is drawn follows a distribution
+        try:
+            fill_(tensor, leaf.law, key=key, shard=shard)  # type: ignore[arg-type]  # what is drawn follows a distribution
+        except (ValueError, TypeError) as error:
+            if not name:
+                raise
+            raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
 
 
 def _why_left(parameter: Tensor, name: str, kept: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fastinit.init import fill_
+from fastinit.model.checks import check_present
 from fastinit.model.roles import matches
 from fastinit.model.shown import shown
 from fastinit.model.walk import parameters_of, tied
@@ -50,8 +51,8 @@ def record(
         A recipe: it prints, and fills any copy of the model, sharded or not, by :func:`fastinit.init_model_`.
 
     Raises:
-        ValueError: parameters that nothing wrote, or whose random values come from an operator that has no law or cannot be run
-            again, by name.
+        ValueError: parameters without elements, that nothing wrote, or whose random values come from an operator that has no law or
+            cannot be run again, by name.
         RuntimeError: an operator that does not run on the meta device, a number that is read off a tensor there, or, on any device,
             off drawn values.
         TypeError: what is no module, and no function that returns one.
@@ -64,7 +65,9 @@ def record(
     with recording(tape, weightless):
         root, built = _built(model, device)
         ran = own_init(root, init, built)
-    parameters = [Parameter(tuple(map(names, found.names)), found.parameter) for found in tied(parameters_of(root))]
+    found = tied(parameters_of(root))
+    check_present(root, found)
+    parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
     bound = bind(parameters, tape.storages)
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
     check(bound, left, ran)
