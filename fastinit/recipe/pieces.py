@@ -13,8 +13,8 @@ class Piece(NamedTuple):
     """A box of a parameter, and the elements of a value that lie in it.
 
     ``within`` says which ones, in the same order, by the value's own row-major index; None where the order is another one, as in a
-    transposed view: then each lies there once. ``painted`` is the whole box that the value was written to, and ``number`` counts
-    such writes.
+    transposed view: then each lies there once, or in another box of that ``number``. ``painted`` is the whole box that the value was
+    written to, and ``number`` counts such writes.
     """
 
     box: Box
@@ -32,8 +32,8 @@ def pieces_of(state: State, tensor: View) -> list[Piece] | None:
     painted = _painted(state, tensor)
     if painted is None:
         return None
-    seen = visible([(piece.box, number) for number, piece in enumerate(painted)])
-    return [_cut(painted[number], box)._replace(number=number) for box, number in seen]
+    seen = visible([(piece.box, k) for k, piece in enumerate(painted)])
+    return [_cut(painted[k], box)._replace(number=painted[k].number or k) for box, k in seen]
 
 
 def _painted(state: State, tensor: View) -> list[Piece] | None:
@@ -53,7 +53,7 @@ def _painted(state: State, tensor: View) -> list[Piece] | None:
             (box,) = boxes
             painted += _nested(value, view, box) or [Piece(box, value, View.dense(box.shape), box)]
         else:
-            painted += [Piece(box, value, None, box) for box in boxes]
+            painted += [Piece(box, value, None, box, len(painted)) for box in boxes]
     return painted
 
 
