@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 import fastinit
 from fastinit.law.distributions import Normal, TruncatedNormal
-from fastinit.law.transformed import Constant
 from fastinit.recipe.storages import Storages
 from fastinit.recipe.values import Same, Unwritten
 
@@ -179,19 +178,6 @@ def test_the_first_of_two_owns_what_they_share() -> None:
     expected = fastinit.normal_(torch.empty(4, 6), key=fastinit.Key.of("a", seed=0))
     assert all(torch.equal(parameter, expected) for parameter in (one.a, one.b, two.a, two.b))
     assert report["b"].role == "shared"
-
-
-def test_memory_that_is_used_again_holds_nothing() -> None:
-    """A freed storage's address comes back."""
-    tape_of = [fastinit.record(Model(), _fresh) for _ in range(2)]
-    assert all(recipe["w"].tiles[0].law == Constant(0.0) for recipe in tape_of)
-
-
-def _fresh(model: nn.Module) -> None:
-    with torch.no_grad():
-        for _ in range(64):
-            torch.empty(4, 6).normal_()
-        model.get_parameter("w").zero_()
 
 
 def test_threads_leave_torch_as_it_was() -> None:

@@ -6,7 +6,7 @@ the first that is computed from them. Numbers that only a computation sees have 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import add, mul, sub
@@ -68,10 +68,13 @@ class _Seen:
         return [(leaf, "computed") for leaf in _leaves(self.read)]
 
 
-def bind(parameters: Iterable[Parameter], storages: Storages, live: bool = False) -> Bound:
+def bind(
+    parameters: Iterable[Parameter], storages: Storages, live: bool = False, elsewhere: Container[Leaf] = ()
+) -> Bound:
     """What each parameter is filled with, in the order of the parameters, which is the model's.
 
-    ``live``: what was done was done to these parameters, so that those without drawn numbers have their values.
+    ``live``: what was done was done to these parameters, so that those without drawn numbers have their values. ``elsewhere``: what
+    parameters of another model hold, whose name it would have.
     """
     bound = Bound()
     seen = []
@@ -90,6 +93,8 @@ def bind(parameters: Iterable[Parameter], storages: Storages, live: bool = False
             seen.append(found)
         elif not found.is_lawful and (why := _why_lost(found, storages, live)) is not None:
             bound.lost[names[0]] = why
+        elif any(leaf in elsewhere for leaf, _ in found.leaves()):
+            bound.lost[names[0]] = "its numbers are those of a parameter that is not in the model, as in another stage"
         else:
             seen.append(found)
     binder = _Binder(seen)

@@ -46,12 +46,14 @@ def keyed(
 
     Raises:
         ValueError: when the context is left, before the model is used: parameters that nothing wrote, that are still on the meta
-            device, or whose random values cannot be made again, by name.
+            device, whose random values cannot be made again, or whose numbers were drawn into a parameter of another model (as of
+            another pipeline stage) that has them still, by name.
 
     A value depends on (seed, name, the last law of the parameter, global index) alone: not on what was filled before, the order, or
-    the rank. No generator of torch's moves for a parameter. Only this thread is affected, and after an exception torch is as it
-    was. Where a model can be recorded unsharded, :func:`fastinit.record` is the better way: a framework's faults under sharding
-    cannot enter there.
+    the rank. What a framework makes of a number that it reads off a drawn tensor (``torch.rand(()).item()``) is a constant here; it
+    depends on the seed, and on how many draws there were before. No generator of torch's moves for a parameter. Only this thread is
+    affected, and after an exception torch is as it was. Where a model can be recorded unsharded, :func:`fastinit.record` is the
+    better way: a framework's faults under sharding cannot enter there.
     """
     live = Live(model, seed, strict, tuple(kept), rename)
     report = LiveReport()

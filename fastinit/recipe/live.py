@@ -1,6 +1,7 @@
 """Live: a tape that runs while a model is initialised, and the rules that come of it."""
 
 from collections.abc import Sequence
+from gc import collect
 from operator import add
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from fastinit.model.roles import matches
 from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tile, Tiled
 from fastinit.model.walk import experts_shard, parameters_of, tied
-from fastinit.recipe.bind import Parameter, bind
+from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry, whole
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.record import check
@@ -40,7 +41,7 @@ class Live:
         self._kept = kept
         self._rename = renamer(rename)
         self._keeps_names = rename is None
-        self._known: dict[int, tuple[Tensor, Key, LocalShard | None]] = {}
+        self._known: dict[int, tuple[Tensor, str, Key, LocalShard | None]] = {}
         self._strangers = 0
         self._filled: dict[Leaf, Key] = {}
         if model is not None and not isinstance(model, nn.Module):
@@ -49,7 +50,10 @@ class Live:
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
         parameters = [Parameter(tuple(map(self._rename, part.found.names)), part.parameter) for part in parts]
-        bound = bind(parameters, self.tape.storages, live=True)
+        bound = self._bound(parameters)
+        if bound.lost:
+            collect()  # a module with a cycle may still be there
+            bound = self._bound(parameters)
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
         left = {name: _why_left(by_name[name].parameter, name, self._kept) for name in bound.unwritten}
         check(bound, [name for name, why in left.items() if why], "the initialisation")
@@ -63,6 +67,10 @@ class Live:
             self._given(part, entries.get(name), left.get(name, ""), name in bound.foreign)
             for name, part in by_name.items()
         ]
+
+    def _bound(self, parameters: list[Parameter]) -> Bound:
+        elsewhere = self.tape.held_elsewhere(parameter.tensor for parameter in parameters)
+        return bind(parameters, self.tape.storages, live=True, elsewhere=elsewhere)
 
     def has_filled(self, planned: Planned) -> bool:
         """Whether a parameter has its final values already: they were drawn into it, and nothing was done to it since."""
@@ -107,6 +115,7 @@ class Live:
                 self._known = {
                     id(found.parameter): (
                         found.parameter,
+                        found.name,
                         self._key(found.name),
                         experts_shard(found.owner, found.parameter),
                     )
@@ -120,11 +129,16 @@ class Live:
     def _fill(self, tensor: Tensor, leaf: Leaf) -> None:
         if tensor.is_meta or self.tape.storages.is_copy(tensor):
             return
-        key, shard = Key.of(f"drawn#{leaf.order}", self.seed), None
+        name, key, shard = "", Key.of(f"drawn#{leaf.order}", self.seed), None
         if self._knows(tensor):
-            _, key, shard = self._known[id(tensor)]
+            _, name, key, shard = self._known[id(tensor)]
             self._filled[leaf] = key
-        fill_(tensor, leaf.law, key=key, shard=shard)  # type: ignore[arg-type]  # what is drawn follows a distribution
+        try:
+            fill_(tensor, leaf.law, key=key, shard=shard)  # type: ignore[arg-type]  # what is drawn follows a distribution
+        except (ValueError, TypeError) as error:
+            if not name:
+                raise
+            raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
 
 
 def _why_left(parameter: Tensor, name: str, kept: tuple[str, ...]) -> str:

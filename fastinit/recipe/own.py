@@ -29,8 +29,9 @@ def own_init(model: Any, init: Callable[[nn.Module], Any] | None, built: bool) -
     with torch.no_grad():
         modules: list[Any] = list(model.modules())
         for module in reversed(modules):
-            if callable(getattr(module, "reset_parameters", None)):
-                module.reset_parameters()
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if callable(reset):  # torch's own attention and nn.Transformer have the private one
+                reset()
         if _has(model, "_init_weights") and callable(model._init_weights):
             model.apply(model._init_weights)
             return "reset_parameters and _init_weights"

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fastinit.init import fill_
+from fastinit.model.checks import check_present
 from fastinit.model.roles import matches
 from fastinit.model.shown import shown
 from fastinit.model.walk import parameters_of, tied
@@ -16,6 +18,8 @@ from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.own import own_init
 from fastinit.recipe.recipe import Recipe
 from fastinit.recipe.tape import Tape
+from fastinit.recipe.values import Leaf
+from fastinit.stream import Key
 
 
 def record(
@@ -47,18 +51,23 @@ def record(
         A recipe: it prints, and fills any copy of the model, sharded or not, by :func:`fastinit.init_model_`.
 
     Raises:
-        ValueError: parameters that nothing wrote, or whose random values come from an operator that has no law or cannot be run
-            again, by name.
+        ValueError: parameters without elements, that nothing wrote, or whose random values come from an operator that has no law or
+            cannot be run again, by name.
+        RuntimeError: an operator that does not run on the meta device, a number that is read off a tensor there, or, on any device,
+            off drawn values.
         TypeError: what is no module, and no function that returns one.
 
     Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves for a parameter.
     """
     names = renamer(rename)
-    tape = Tape(lambda tensor, leaf: None)
-    with recording(tape, weightless=torch.device(device).type == "meta"):
+    weightless = torch.device(device).type == "meta"
+    tape = Tape(_without_values if weightless else _some_values, has_values=False)
+    with recording(tape, weightless):
         root, built = _built(model, device)
         ran = own_init(root, init, built)
-    parameters = [Parameter(tuple(map(names, found.names)), found.parameter) for found in tied(parameters_of(root))]
+    found = tied(parameters_of(root))
+    check_present(root, found)
+    parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
     bound = bind(parameters, tape.storages)
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
     check(bound, left, ran)
@@ -68,6 +77,15 @@ def record(
     }
     ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
     return Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
+
+
+def _without_values(tensor: Tensor, leaf: Leaf) -> None:
+    """What is recorded asks for no numbers."""
+
+
+def _some_values(tensor: Tensor, leaf: Leaf) -> None:
+    """Numbers of the law, as what is computed of whatever the memory held may fail."""
+    fill_(tensor, leaf.law, key=Key(stream=leaf.order))  # type: ignore[arg-type]  # what is drawn follows a distribution
 
 
 def _built(model: Any, device: torch.device | str) -> tuple[nn.Module, bool]:

@@ -1,11 +1,12 @@
 """The tape: a mode in which every operator of torch is noted, and in which numbers are drawn by fastinit's laws."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -14,8 +15,9 @@ from fastinit.law.distributions import Distribution
 from fastinit.recipe.draws import arguments_of, draw_of, is_random
 from fastinit.recipe.lifting import lifted
 from fastinit.recipe.operators import Operator, operator_of, tensors_in, written_by
+from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Call, Drawn, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
+from fastinit.recipe.values import Call, Drawn, Foreign, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
 
 _aten = torch.ops.aten
@@ -32,6 +34,8 @@ _FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
 _EACH = {_aten._foreach_zero_.default: _aten.zero_.default, _aten._foreach_copy_.default: _aten.copy_.default}
 _JOINS = {_aten.cat.default, _aten.stack.default}
 
+_ELSE = 'record with device="cpu", or use fastinit.keyed on a model that has memory'
+
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
 Fill = Callable[[Tensor, Leaf], None]
@@ -41,17 +45,22 @@ class Tape(TorchDispatchMode):
     """Notes what is written to every tensor, on the thread that entered it, until it is left.
 
     ``fill`` is asked to give a tensor values when numbers are drawn into it: no generator of torch's moves for those. A tensor
-    that ``knows`` does not know is left to the tape outside of this one, if there is one.
+    that ``knows`` does not know is left to the tape outside of this one, if there is one. ``has_values`` says whether what is
+    drawn is what a parameter will have, so that numbers may be read off it.
     """
 
-    def __init__(self, fill: Fill, knows: Callable[[Tensor], bool] = lambda tensor: True) -> None:
+    def __init__(
+        self, fill: Fill, knows: Callable[[Tensor], bool] = lambda tensor: True, has_values: bool = True
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.storages = Storages()
         self.random: dict[str, int] = {}  # operators that drew from torch's generators, and how often
         self.outer: Tape | None = None  # the one that was running when this one was entered
         self._fill = fill
         self._knows = knows
+        self._has_values = has_values
         self._drawn = 0
+        self._strangers: dict[Leaf, ref[nn.Parameter]] = {}  # what was drawn into parameters that were not known
         self._aside = 0
 
     def __torch_dispatch__(
@@ -78,6 +87,8 @@ class Tape(TorchDispatchMode):
                     self.draw(tensor, draw.law(named))
                     return tensor
             self.random[str(function)] = self.random.get(str(function), 0) + 1
+        if function is _aten._local_scalar_dense.default:
+            self._check_read(args[0])
         if operator.views or operator.reshapes:
             result = self._executed(function, operator, args, kwargs)
             self._view(function, args, kwargs, result)
@@ -103,7 +114,10 @@ class Tape(TorchDispatchMode):
         leaf = Leaf(law, tuple(tensor.shape), self._drawn)
         self._drawn += 1
         self.storages.write(tensor, Drawn(leaf, law))
-        if self.outer is not None and not self._knows(tensor):
+        known = self._knows(tensor)
+        if not known and isinstance(tensor, nn.Parameter):
+            self._strangers[leaf] = ref(tensor)
+        if self.outer is not None and not known:
             self.outer.draw(tensor, law)
             return
         self._aside += 1  # what is done is the tape's own
@@ -111,6 +125,28 @@ class Tape(TorchDispatchMode):
             self._fill(tensor, leaf)
         finally:
             self._aside -= 1
+
+    def held_elsewhere(self, parameters: Iterable[Tensor]) -> set[Leaf]:
+        """What was drawn into parameters that are none of these, and that hold it still."""
+        own = {id(self.storages.state_of(parameter)[0]) for parameter in parameters}
+        held = set()
+        for leaf, reference in self._strangers.items():
+            stranger = reference()
+            state = None if stranger is None else self.storages.state_of(stranger)[0]
+            value = None if state is None or id(state) in own else state.value
+            if isinstance(value, Drawn) and value.leaf is leaf:
+                held.add(leaf)
+        return held
+
+    def _check_read(self, tensor: Tensor) -> None:
+        """Raise ``RuntimeError`` where a number is read that is not there."""
+        if tensor.is_meta:
+            raise RuntimeError(f"init: expected no number to be read off a tensor on the meta device; {_ELSE}")
+        if not self._has_values and any(isinstance(value, Drawn) for value in reached_from(self.storages.read(tensor))):
+            raise RuntimeError(
+                "init: expected no number to be read off drawn values, which depend on the seed; use fastinit.keyed, where they "
+                "are there"
+            )
 
     def _read(self, function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Value:
         """What an operator makes, noted before it does, as what it reads may be written over."""
@@ -184,10 +220,13 @@ class Tape(TorchDispatchMode):
 
 
 def _given(tensor: Tensor) -> Value:
-    """Numbers that were given in Python; one alone is a number, so that what is computed of it may follow a law."""
+    """Numbers that were given in Python; one alone is a number, so that what is computed of it may follow a law.
+
+    NumPy's arrays are from elsewhere, told by their memory, which torch cannot resize. They are copied, as NumPy may write there.
+    """
     if tensor.ndim == 0 and tensor.is_floating_point():
         return Same(tensor.item())
-    return Given(tensor.clone())
+    return Given(tensor.clone()) if tensor.untyped_storage().resizable() else Foreign(tensor.clone())
 
 
 def _run(function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:
@@ -200,7 +239,12 @@ def _run(function: OpOverload, operator: Operator, args: Arguments, kwargs: Name
         args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
     if function is _aten._to_copy.default and args[0].is_meta:
         kwargs = {**kwargs, "device": None}
-    return function(*args, **kwargs)
+    try:
+        return function(*args, **kwargs)
+    except NotImplementedError as error:  # which frameworks catch, and go another way
+        if not any(tensor.is_meta for tensor in tensors):
+            raise
+        raise RuntimeError(f"init: expected operators that the meta device has, got {function}; {_ELSE}") from error
 
 
 def _without_values(tensor: Tensor) -> Tensor:
