@@ -140,6 +140,27 @@ def megatron(tensor: int, experts: int) -> Callable[[], None]:
     return case
 
 
+def megatron_parts() -> None:
+    """Whatever would give two ranks the same numbers is refused."""
+    whole = frameworks.megatron
+    with megatron_groups():
+        recipe = fastinit.record(partial(whole, experts=4))
+    with megatron_groups(tensor=2):
+        part = partial(whole, experts=4, tensor_model_parallel_size=2)
+        for refused in (lambda: fastinit.build(part), lambda: fastinit.record(part)):
+            with pytest.raises(ValueError, match=r"got these 22 parts of a tensor-parallel rank.*\n  embedding.word"):
+                refused()
+    with megatron_groups(experts=2):
+        part = partial(whole, experts=4, expert_model_parallel_size=2)
+        for refused in (
+            lambda: fastinit.build(part),
+            lambda: fastinit.record(part),
+            lambda: fastinit.init_model_(part(), recipe),
+        ):
+            with pytest.raises(ValueError, match=r"got none for these 8, .* on each rank:\n  decoder.layers.0.mlp"):
+                refused()
+
+
 def assert_repeated(model: nn.Module, tensor: int) -> None:
     """Megatron-core's own numbers, for which recipes are: ranks that have other experts have drawn the same ones."""
     mine = model.get_parameter("decoder.layers.1.mlp.experts.local_experts.0.linear_fc2.weight").detach().contiguous()
@@ -159,7 +180,7 @@ def titan_elsewhere() -> None:
             parallel(name, backend)
 
 
-CASES = [titan_recipes, titan_keyed, titan_elsewhere, megatron(1, 2), megatron(2, 1), megatron(2, 2)]
+CASES = [titan_recipes, titan_keyed, titan_elsewhere, megatron_parts, megatron(1, 2), megatron(2, 1), megatron(2, 2)]
 
 if __name__ == "__main__":
     gloo_ranks.main(CASES)

@@ -46,7 +46,8 @@ def keyed(
 
     Raises:
         ValueError: when the context is left, before the model is used: parameters that nothing wrote, that are still on the meta
-            device, or whose random values cannot be made again, by name.
+            device, or whose random values cannot be made again, by name. So are Megatron-core's parameters of a tensor-parallel
+            rank, and without ``rename`` its experts of an expert-parallel one, for another rank would have the same numbers.
 
     A value depends on (seed, name, the last law of the parameter, global index) alone: not on what was filled before, the order, or
     the rank. No generator of torch's moves for a parameter. Only this thread is affected, and after an exception torch is as it
