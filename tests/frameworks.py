@@ -36,7 +36,18 @@ with _torchvision():
 with warnings.catch_warnings():
     # torchtitan compiles its attention when it is imported, and torch's compiler imports what torch has deprecated.
     warnings.filterwarnings("ignore", "`torch.jit.script_method` is deprecated", DeprecationWarning)
+    from torchtitan.config import CompileConfig, ParallelismConfig, TrainingConfig
+    from torchtitan.distributed import parallel_dims
+    from torchtitan.distributed.utils import set_spmd_backend
     from torchtitan.models import deepseek_v3, gpt_oss, llama3, qwen3
+    from torchtitan.models.deepseek_v3.parallelize import parallelize_deepseekv3
+    from torchtitan.models.deepseek_v3.sharding import set_deepseek_v3_sharding_config
+    from torchtitan.models.gpt_oss.parallelize import parallelize_gptoss
+    from torchtitan.models.gpt_oss.sharding import set_gpt_oss_sharding_config
+    from torchtitan.models.llama3.parallelize import parallelize_llama
+    from torchtitan.models.llama3.sharding import set_llama3_sharding_config
+    from torchtitan.models.qwen3.parallelize import parallelize_qwen3
+    from torchtitan.models.qwen3.sharding import set_qwen3_sharding_config
 with warnings.catch_warnings():
     # Megatron-core tells of each package for GPUs that is not there, and of imports of its own that it has deprecated.
     warnings.filterwarnings("ignore", module=r"megatron\.core\.")
@@ -47,14 +58,16 @@ with warnings.catch_warnings():
 
 DIM, VOCABULARY, BLOCKS = 16, 32, 2
 _HEADS = dict(n_heads=4, n_kv_heads=2, n_layers=BLOCKS, dim=DIM)
+EXPERT_PARALLEL = dict(enable_sp=True, enable_ep=True)
 
 
-def _small(config: Any, layers: list[Any]) -> nn.Module:
-    """torchtitan's debug model with other layers, and the rest as small as they are."""
+def _small(config: Any, layers: list[Any], declare: Callable[[Any], None]) -> nn.Module:
+    """torchtitan's debug model with other layers, and the rest as small as they are; it is declared how `parallelize` shards it."""
     config.dim, config.vocab_size, config.layers = DIM, VOCABULARY, layers
     config.tok_embeddings = replace(config.tok_embeddings, num_embeddings=VOCABULARY, embedding_dim=DIM)
     config.norm = replace(config.norm, normalized_shape=DIM)
     config.lm_head = replace(config.lm_head, in_features=DIM, out_features=VOCABULARY)
+    declare(config)
     return config.build()
 
 
@@ -66,7 +79,7 @@ def titan_llama3(fused: bool = True) -> nn.Module:
     config: Any = llama3.llama3_configs["debugmodel"]("flex")
     rope = _rope(config, 4)
     layers = llama3._build_llama3_layers(**_HEADS, hidden_dim=24, rope=rope, fuse_qkv=fused, attn_backend="flex")
-    return _small(config, layers)
+    return _small(config, layers, partial(set_llama3_sharding_config, enable_sp=True))
 
 
 def titan_qwen3() -> nn.Module:
@@ -74,7 +87,7 @@ def titan_qwen3() -> nn.Module:
     experts = dict(moe_hidden_dim=12, num_experts=4, top_k=2, moe_comm_backend="standard")
     rope = _rope(config, 4)
     layers = qwen3._build_qwen3_moe_layers(**_HEADS, **experts, head_dim=4, rope=rope, attn_backend="flex")
-    return _small(config, layers)
+    return _small(config, layers, partial(set_qwen3_sharding_config, **EXPERT_PARALLEL))
 
 
 def titan_deepseek_v3() -> nn.Module:
@@ -95,7 +108,7 @@ def titan_deepseek_v3() -> nn.Module:
         non_blocking_capacity_factor=None,
         rope=_rope(config, 4),
     )
-    return _small(config, layers)
+    return _small(config, layers, partial(set_deepseek_v3_sharding_config, **EXPERT_PARALLEL))
 
 
 def titan_gpt_oss() -> nn.Module:
@@ -108,7 +121,7 @@ def titan_gpt_oss() -> nn.Module:
         layer.attention = gpt_oss._make_gptoss_attn_config(
             layer_id=number, n_heads=4, n_kv_heads=2, head_dim=4, **sizes
         )
-    return _small(config, layers)
+    return _small(config, layers, partial(set_gpt_oss_sharding_config, **EXPERT_PARALLEL))
 
 
 TORCHTITAN: dict[str, Callable[[], nn.Module]] = {
@@ -117,6 +130,30 @@ TORCHTITAN: dict[str, Callable[[], nn.Module]] = {
     "titan_deepseek_v3": titan_deepseek_v3,
     "titan_gpt_oss": titan_gpt_oss,
 }
+_PARALLELIZE: dict[str, Callable[..., nn.Module]] = {
+    "titan_llama3": parallelize_llama,
+    "titan_qwen3": parallelize_qwen3,
+    "titan_deepseek_v3": parallelize_deepseekv3,
+    "titan_gpt_oss": parallelize_gptoss,
+}
+
+
+def parallelized(name: str, model: nn.Module, world_size: int, backend: str, **degrees: int) -> nn.Module:
+    """The model as torchtitan shards it, over the CPUs of a world; its default backend, spmd_types, needs a newer torch."""
+    parallel_dims.device_type = "cpu"  # else that of a GPU, which it takes for granted
+    set_spmd_backend(backend)
+    parallelism = ParallelismConfig(spmd_backend=backend, **degrees)
+    return _PARALLELIZE[name](
+        model,
+        parallel_dims=parallel_dims.ParallelDims.from_config(parallelism, world_size),
+        training=TrainingConfig(),
+        parallelism=parallelism,
+        compile_config=CompileConfig(enable=False),
+        ac_config=None,
+        dump_folder="",
+    )
+
+
 TIMM: dict[str, Callable[[], nn.Module]] = {
     "timm_vit": partial(
         timm.create_model,
@@ -132,8 +169,8 @@ TIMM: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def megatron(experts: int) -> nn.Module:
-    """A tiny mixture-of-experts GPT of Megatron-core, on the CPU; a process group must be there."""
+def megatron(experts: int, **parallel: int) -> nn.Module:
+    """A tiny mixture-of-experts GPT of Megatron-core, on the CPU, or a rank's part of one; its process groups must be there."""
     heads = dict(num_attention_heads=4, num_query_groups=2)
     config = TransformerConfig(
         num_layers=BLOCKS,
@@ -147,6 +184,7 @@ def megatron(experts: int) -> nn.Module:
         add_bias_linear=False,
         gated_linear_unit=True,
         normalization="RMSNorm",
+        **parallel,
     )
     layer = get_gpt_layer_local_spec(num_experts=experts, moe_grouped_gemm=False, normalization="RMSNorm")
     return GPTModel(config=config, transformer_layer_spec=layer, vocab_size=VOCABULARY, max_sequence_length=16)

@@ -58,6 +58,35 @@ def test_fused_queries_keys_and_values_have_the_bits_of_their_parts() -> None:
     assert same(fused.get_parameter("layers.1.attention.qkv_linear.wqkv.weight"), expected)
 
 
+def one_gate(model: Any) -> nn.Module:
+    """torchtitan's model with the gate and what it gates in one matrix: of a dense layer, or of all experts of one."""
+    for layer in model.layers.values():
+        if hasattr(layer, "feed_forward"):
+            layer.feed_forward.w13 = nn.Linear(frameworks.DIM, 2 * len(layer.feed_forward.w1.weight), bias=False)
+            del layer.feed_forward.w1, layer.feed_forward.w3
+        else:
+            experts = layer.moe.routed_experts.inner_experts
+            experts.w13_EFD = nn.Parameter(torch.cat([experts.w1_EFD, experts.w3_EFD], 1))
+            del experts.w1_EFD, experts.w3_EFD
+    return model
+
+
+def test_a_gate_and_what_it_gates_in_one_have_the_bits_of_their_parts() -> None:
+    recipe = fastinit.record(frameworks.titan_deepseek_v3)  # a dense layer, then one of experts
+    apart, fused = frameworks.titan_deepseek_v3(), one_gate(frameworks.titan_deepseek_v3())
+    fastinit.init_model_(apart, recipe, seed=2)
+    dense, experts = "layers.*.feed_forward", "layers.*.moe.routed_experts.inner_experts"
+    aliases: dict[str, Any] = {
+        f"{dense}.w13.weight": (f"{dense}.w1.weight", f"{dense}.w3.weight"),
+        f"{experts}.w13_EFD": Fused((f"{experts}.w1_EFD", f"{experts}.w3_EFD"), dim=1),
+    }
+    fastinit.init_model_(fused, recipe, seed=2, aliases=aliases)
+    assert fastinit.verify_model_(fused, recipe, seed=2, aliases=aliases)
+    for name, dim in (("layers.0.feed_forward.w{}.weight", 0), (experts.replace("*", "1") + ".w{}_EFD", 1)):
+        parts = [apart.get_parameter(name.format(part)) for part in (1, 3)]
+        assert same(fused.get_parameter(name.format(13)), torch.cat(parts, dim)), name
+
+
 def test_what_is_fused_by_torchtitan_itself_is_one_law() -> None:
     """It is drawn in three parts that are put together head by head: each number is in one place."""
     recipe = fastinit.record(frameworks.titan_llama3)

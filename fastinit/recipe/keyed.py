@@ -47,7 +47,8 @@ def keyed(
     Raises:
         ValueError: when the context is left, before the model is used: parameters that nothing wrote, that are still on the meta
             device, whose random values cannot be made again, or whose numbers were drawn into a parameter of another model (as of
-            another pipeline stage) that has them still, by name.
+            another pipeline stage) that has them still, by name. So are Megatron-core's parameters of a tensor-parallel rank, and
+            without ``rename`` its experts of an expert-parallel one, for another rank would have the same numbers.
 
     A value depends on (seed, name, the last law of the parameter, global index) alone: not on what was filled before, the order, or
     the rank. What a framework makes of a number that it reads off a drawn tensor (``torch.rand(()).item()``) is a constant here; it

@@ -14,6 +14,7 @@ from fastinit.model.tiles import Content, Tile, Tiled
 from fastinit.model.walk import experts_shard, parameters_of, tied
 from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry, whole
+from fastinit.recipe.marks import check_marks
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.record import check
 from fastinit.recipe.tape import Tape
@@ -49,6 +50,7 @@ class Live:
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
+        check_marks((part.found for part in parts if part.shard is None), not self._keeps_names)
         parameters = [Parameter(tuple(map(self._rename, part.found.names)), part.parameter) for part in parts]
         bound = self._bound(parameters)
         if bound.lost:

@@ -14,6 +14,7 @@ from fastinit.model.walk import parameters_of, tied
 from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.hooks import recording
+from fastinit.recipe.marks import check_marks
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.own import own_init
 from fastinit.recipe.recipe import Recipe
@@ -67,6 +68,7 @@ def record(
         ran = own_init(root, init, built)
     found = tied(parameters_of(root))
     check_present(root, found)
+    check_marks(found, rename is not None)
     parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
     bound = bind(parameters, tape.storages)
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]

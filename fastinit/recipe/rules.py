@@ -11,6 +11,7 @@ from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tiled
 from fastinit.recipe.aliases import Aliases, Fused, checked, fused_entry, parts_of
 from fastinit.recipe.entries import Entry, whole
+from fastinit.recipe.marks import check_marks
 from fastinit.recipe.names import Rename, renamer
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.stream import Key
@@ -37,6 +38,7 @@ class RecipeRules:
 
         Raises ``ValueError`` for names that the recipe has not, other shapes, and two parameters of one entry, with all names.
         """
+        check_marks((part.found for part in parts if part.shard is None), self.rename is not None)
         known = {name: entry for entry in self.entries for name in (entry.name, *entry.tied)}
         rename = renamer(self.rename)
         found = [self._entry([rename(name) for name in part.found.names], part.global_shape, known) for part in parts]
