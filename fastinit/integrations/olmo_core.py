@@ -7,7 +7,6 @@ the key. So every rule of OLMo-core holds, also of blocks that fastinit has neve
 import functools
 import inspect
 import math
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from fastinit.init import fill_
 from fastinit.integrations.olmo_core_internals import Internals
 from fastinit.integrations.session import Session
 from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.recipe.hooks import uncompiled
 from fastinit.stream import Key
 
 _LOCK = threading.Lock()
@@ -112,7 +112,7 @@ class _Patch:
             seed = model.init_seed if self.seed is None else self.seed
             self.session = Session(model, seed, self.internals)  # type: ignore[arg-type]
             try:
-                with self.session.no_other_draws(), _uncompiled():
+                with self.session.no_other_draws(), uncompiled():  # nGPT compiles its normalize_matrices
                     generator = original(model, *args, **kwargs)
                     self.session.finish(generator)
             finally:
@@ -173,16 +173,6 @@ class _Patch:
                 session.normalize(w, dim)
 
         return normalize_matrix
-
-
-@contextmanager
-def _uncompiled() -> Iterator[None]:
-    """nGPT compiles its normalize_matrices: no trace of what is patched may outlive it."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 # The laws of torch's fills, by the names of torch's arguments.
