@@ -22,6 +22,7 @@ from fastinit.integrations.olmo_core import patched
 from fastinit.integrations.session import Session
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model.filling import fill_law_
 from fastinit.model.roles import Role
 
 METHODS = tuple(fastinit.InitMethod)
@@ -126,6 +127,25 @@ def test_parameters_of_recurrences_come_from_the_uniforms_of_olmo_core(model: st
     assert laws
     for name, law in laws.items():
         assert law.source == recorded[id(made.get_parameter(name))][1], name
+
+
+def test_parameters_of_recurrences_have_the_bits_of_these_laws() -> None:
+    """What OLMo-core computes of uniforms is lifted into a law, whose values are not what its own operators would give."""
+    laws = {
+        "recurrent_moe_v2": {
+            "A_log": LogOfUniform(0.0, 16.0),
+            "dt_bias": InverseSoftplusOfLogUniform(0.001, 0.1, 1e-4),
+        },
+        "nemotron": {"dt_bias": InverseSoftplusOfLogUniform(0.001, 0.1, 1e-4)},
+        "kimi": {"A_log": LogOfUniform(1.0, 16.0)},
+    }
+    for model, by_name in laws.items():
+        found = values(initialised(model, "llama", seed=3))
+        checked = {name: by_name[end] for name in found if (end := name.rpartition(".")[2]) in by_name}
+        assert checked
+        for name, law in checked.items():
+            expected = fill_law_(torch.empty_like(found[name]), law, key=Key.of(name, seed=3))
+            torch.testing.assert_close(found[name], expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["A_log", "dt_bias"])
