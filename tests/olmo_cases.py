@@ -206,14 +206,18 @@ def init_model_without_olmo_core() -> None:
 
 
 class Allocations(TorchDispatchMode):
-    """The most elements that an operator allocated at once on this rank."""
+    """The most elements that an operator allocated at once on this rank; meta tensors have no memory."""
 
     largest = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if not any(returned.alias_info for returned in func._schema.returns):
-            plain = [t.numel() for t in tree_leaves(result) if isinstance(t, Tensor) and not isinstance(t, DTensor)]
+            plain = [
+                t.numel()
+                for t in tree_leaves(result)
+                if isinstance(t, Tensor) and not isinstance(t, DTensor) and not t.is_meta
+            ]
             self.largest = max(self.largest, *plain, 0)
         return result
 

@@ -135,6 +135,21 @@ def keyed(sharded: Callable[[str], nn.Module]) -> Callable[[], None]:
     return case
 
 
+def materialised_within() -> None:
+    """torch swaps parameters with detached ones then, and refuses to where anyone refers to those weakly."""
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 4, bias=False))
+    fully_shard(model)
+    with fastinit.keyed(model, seed=SEED) as report:
+        model.to_empty(device="cpu")
+        for layer in model:
+            layer.reset_parameters()
+    for name, tensor in full(model).items():
+        bound = report[name].law.b
+        key = fastinit.Key.of(name, SEED)
+        assert_same(tensor, fastinit.uniform_(torch.empty(tensor.shape), -bound, bound, key=key), "linear", name)
+
+
 def one_process() -> None:
     """The ways agree, but where transformers ties before it initialises on the meta device, and after it on the CPU."""
     for name in LIVE.keys() - {"bert"}:
@@ -162,7 +177,12 @@ def faults_of_transformers() -> None:
 
 FULLY_SHARDED = (by_fsdp, by_fsdp_over_tp, by_hsdp)
 WAYS = {2: (by_fsdp, by_rows, by_columns, by_stage), 4: (by_fsdp_over_tp, by_hsdp, by_stage)}[WORLD]
-CASES = [one_process, *map(recipes, WAYS), *(keyed(sharded) for sharded in WAYS if sharded is not by_stage)]
+CASES = [
+    one_process,
+    materialised_within,
+    *map(recipes, WAYS),
+    *(keyed(sharded) for sharded in WAYS if sharded is not by_stage),
+]
 if by_fsdp in WAYS:
     CASES.append(faults_of_transformers)
 

@@ -10,19 +10,19 @@ import gloo_ranks
 import olmo_models
 import pytest
 import torch
-from olmo_core.nn.attention import AttentionConfig
-from olmo_core.nn.feed_forward import FeedForwardConfig
+from olmo_core.nn.attention import AttentionConfig, recurrent
+from olmo_core.nn.feed_forward import FeedForwardConfig, NormalizedFeedForward
 from olmo_core.nn.transformer import InitMethod, Transformer, init
 from scipy import stats
 from torch import Tensor, nn
 
 import fastinit
-from fastinit import Key, LocalShard, init_model_
+from fastinit import Key, init_model_
 from fastinit.integrations.olmo_core import patched
-from fastinit.integrations.olmo_core_internals import Internals
 from fastinit.integrations.session import Session
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model.filling import fill_law_
 from fastinit.model.roles import Role
 
 METHODS = tuple(fastinit.InitMethod)
@@ -121,12 +121,31 @@ def test_values_follow_the_same_law_as_olmo_cores(model: str, method: str) -> No
 @pytest.mark.parametrize("model", ["recurrent_moe_v2", "kimi"])
 def test_parameters_of_recurrences_come_from_the_uniforms_of_olmo_core(model: str) -> None:
     made = olmo_models.build(olmo_models.MODELS[model](), "llama")
-    with recorded_laws() as recorded:
+    with recorded_laws() as recorded, fastinit.keyed(made) as report:
         made.init_weights()
-    found = Internals.found()
-    laws = {id(getattr(m, name)): law for m in made.modules() for name, law in found.transformed(m).items()}
+    laws = {row.name: row.law for row in report.rows if isinstance(row.law, LogOfUniform | InverseSoftplusOfLogUniform)}
     assert laws
-    assert {key: law.source for key, law in laws.items()} == {key: recorded[key][1] for key in laws}
+    for name, law in laws.items():
+        assert law.source == recorded[id(made.get_parameter(name))][1], name
+
+
+def test_parameters_of_recurrences_have_the_bits_of_these_laws() -> None:
+    """What OLMo-core computes of uniforms is lifted into a law, whose values are not what its own operators would give."""
+    laws = {
+        "recurrent_moe_v2": {
+            "A_log": LogOfUniform(0.0, 16.0),
+            "dt_bias": InverseSoftplusOfLogUniform(0.001, 0.1, 1e-4),
+        },
+        "nemotron": {"dt_bias": InverseSoftplusOfLogUniform(0.001, 0.1, 1e-4)},
+        "kimi": {"A_log": LogOfUniform(1.0, 16.0)},
+    }
+    for model, by_name in laws.items():
+        found = values(initialised(model, "llama", seed=3))
+        checked = {name: by_name[end] for name in found if (end := name.rpartition(".")[2]) in by_name}
+        assert checked
+        for name, law in checked.items():
+            expected = fill_law_(torch.empty_like(found[name]), law, key=Key.of(name, seed=3))
+            torch.testing.assert_close(found[name], expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["A_log", "dt_bias"])
@@ -180,7 +199,7 @@ def test_keyed_normalizes_by_torchs_own_norms() -> None:
         made.init_weights()
     expected = values(initialised("normalized", "normalized", seed=3))
     different = {name for name, tensor in values(made).items() if not torch.equal(tensor, expected[name])}
-    assert different == {row.name for row in report.parameters if row.role == "derived"}
+    assert different == {row.name for row in report.rows if row.role == "derived"}
     for name in different:
         torch.testing.assert_close(made.get_parameter(name).detach(), expected[name], rtol=NORM_BUDGET, atol=0)
 
@@ -316,9 +335,9 @@ def test_other_models_and_fills_are_left_alone() -> None:
     ("owner", "name", "value", "message"),
     [
         (init, "_apply_init", lambda x, init_fun: None, r"_apply_init\(x, init_fun\) in place of"),
+        (recurrent, "_copy_into_tensor_or_dtensor", lambda to: None, r"_copy_into_tensor_or_dtensor\(to\) in place of"),
         (init, "init_linear", lambda m, std: None, "init_linear does not call _apply_init"),
-        (nn.init, "_no_grad_normal_", lambda tensor, std: None, r"_no_grad_normal_\(tensor, std\) in place of"),
-        (olmo_models.recurrent.GatedDeltaNet, "init_weights", lambda self: 0.001, "GatedDeltaNet.init_weights"),
+        (NormalizedFeedForward, "_normalize_matrix", lambda self, w: None, r"_normalize_matrix\(self, w\) in place of"),
     ],
 )
 def test_unknown_internals_are_refused_at_entry(owner: Any, name: str, value: Any, message: str) -> None:
@@ -331,22 +350,45 @@ def test_unknown_internals_are_refused_at_entry(owner: Any, name: str, value: An
 def test_draws_past_the_patch_are_noticed() -> None:
     made = olmo_models.build(olmo_models.dense())
     norm = made.blocks["0"].attention_norm
-    norm.reset_parameters = lambda: norm.weight.data.normal_()
-    with pytest.raises(RuntimeError, match="torch's default generator of the CPU has moved"), patched():
+    norm.reset_parameters = lambda: norm.weight.data.exponential_()
+    with (
+        pytest.raises(RuntimeError, match=r"aten\.exponential_\.default drew 1 times from torch's generators"),
+        patched(),
+    ):
         made.init_weights()
+    norm.register_buffer("noise", torch.empty(4))
+    norm.reset_parameters = lambda: norm.noise.normal_()
+    with (
+        pytest.raises(RuntimeError, match=r"buffers hold drawn numbers.*: blocks\.0\.attention_norm\.noise"),
+        patched(),
+    ):
+        made.init_weights()
+
+
+def test_draws_by_other_ways_than_torch_nn_init_are_keyed() -> None:
+    made = olmo_models.build(olmo_models.dense())
+    norm = made.blocks["0"].attention_norm
+    norm.reset_parameters = lambda: norm.weight.data.normal_()
+    state = torch.get_rng_state()
+    with patched(seed=9):
+        made.init_weights()
+    expected = fastinit.normal_(torch.empty(32), key=Key.of("blocks.0.attention_norm.weight", seed=9))
+    torch.testing.assert_close(norm.weight.detach(), expected, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_no_draw_is_wasted_and_no_weight_is_filled_twice() -> None:
     """The reset of every module, before the real initialisation, costs nothing."""
     made = olmo_models.build(olmo_models.moe())
     filled: list[str] = []
-    fill_law = fastinit.integrations.session.fill_law_
+    foreach_fill = fastinit.model.filling.foreach_fill_
 
-    def counted(tensor: Tensor, law: Any, *, key: Key, shard: LocalShard | None = None) -> Tensor:
-        filled.append(str(key.stream))
-        return fill_law(tensor, law, key=key, shard=shard)
+    def counted(tensors: Any, laws: Any, *, keys: Any, shards: Any) -> None:
+        filled.extend(str(key.stream) for key in keys)
+        foreach_fill(tensors, laws, keys=keys, shards=shards)
 
-    with mock.patch.object(fastinit.integrations.session, "fill_law_", counted), patched():
+    at_once = mock.patch.object(fastinit.recipe.live, "fill_", side_effect=ZeroDivisionError)
+    with mock.patch.object(fastinit.model.filling, "foreach_fill_", counted), at_once, patched():
         made.init_weights()
     matrices = [name for name, parameter in made.named_parameters() if "norm" not in name]
     assert len(filled) == len(set(filled)) == len(matrices)

@@ -89,10 +89,10 @@ def _finished(model: nn.Module, live: Live) -> Report:
             f"fastinit.record and init_model_(..., device=...) are the way: {', '.join(map(shown, meta))}"
         )
     fill_plan_([planned for planned in plan if not live.has_filled(planned)])
-    return Report(live.method, live.seed, tuple(map(row_of, plan)), packed_in(model), tuple(_notes(model, live)))
+    return Report(live.method, live.seed, tuple(map(row_of, plan)), packed_in(model), tuple(notes(model, live)))
 
 
-def _notes(model: nn.Module, live: Live) -> Iterator[str]:
+def notes(model: nn.Module, live: Live) -> Iterator[str]:
     """What else was random."""
     for name, times in live.tape.random.items():
         yield f"{shown(name)} drew {times} times from torch's generators"

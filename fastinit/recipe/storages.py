@@ -91,8 +91,13 @@ class Storages:
         return dtensor.is_dtensor(tensor) and tensor in self._views
 
     def let_stand(self, tensor: Tensor, stand_in: Tensor) -> None:
-        """Note what stands for a DTensor that is a view."""
-        self._views[tensor] = stand_in
+        """Note what stands for a DTensor that is a view, where its memory alone would not tell.
+
+        That takes a weak reference, and torch swaps no tensor that has one: materialising swaps parameters with detached ones.
+        """
+        found = self._stand_ins.get(_reference(dtensor.local_of(tensor)))
+        if found is None or _reference(found) != _reference(stand_in) or view_of(found) != view_of(stand_in):
+            self._views[tensor] = stand_in
 
     def _unknown(self, tensor: Tensor) -> Value:
         """A storage that was not seen before."""
