@@ -73,6 +73,7 @@ EXACT: dict[str, tuple[Body, Callable[[], Tensor]]] = {
         lambda: torch.full((4, 6), 400.0),
     ),
     "several at once": (lambda w: (w.fill_(3.0), torch._foreach_zero_([w, torch.ones(2)])), lambda: torch.zeros(4, 6)),
+    "an identity": (lambda w: w.copy_(torch.randn(4, 6) @ torch.eye(6)), drawn),
     "a sign": (lambda w: w.normal_().mul_(-1), lambda: -drawn()),
 }
 

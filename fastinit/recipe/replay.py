@@ -140,7 +140,7 @@ class _Replay:
         targets = written_by(operator, args, kwargs)
         result = call.function(*args, **kwargs)
         targets += [tensor for tensor in tensors_in(result) if not any(tensor is other for other in targets)]
-        return targets[call.result or 0]
+        return _widened(targets[call.result or 0])  # torch.eye and its like come in torch's default dtype
 
 
 def _made_from(value: Value) -> Iterator[Value]:

@@ -1,12 +1,13 @@
 """An entry of a recipe as JSON has it."""
 
 from dataclasses import fields
-from math import prod
+from math import inf, isnan, prod
 from typing import Any
 
 from fastinit.law.distributions import DISTRIBUTIONS
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
 from fastinit.model.tiles import Tile
+from fastinit.recipe.boxes import Box
 from fastinit.recipe.entries import Entry
 from fastinit.shard.geometry import LocalShard, Shape
 
@@ -46,20 +47,46 @@ def entry_from(row: dict[str, Any]) -> Entry:
     """The entry that entry_json() wrote. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for what it did not write."""
     name, shape = _text(row["name"]), _shape(row["shape"])
     tiles = tuple(_tile_from(dict(tile), name, shape) for tile in row["tiles"])
-    if tiles and sum(prod(tile.shape) for tile in tiles) != prod(shape):
+    if tiles and (sum(prod(tile.shape) for tile in tiles) != prod(shape) or _overlap(tiles)):
         raise ValueError(f"expected tiles that are all of {name}")
     return Entry(name, tuple(map(_text, row.get("tied", ()))), shape, tiles)
+
+
+def _overlap(tiles: tuple[Tile, ...]) -> bool:
+    """Whether two tiles have elements in common."""
+    boxes = sorted(Box(tile.offset, tile.shape) for tile in tiles if prod(tile.shape))
+    for k, box in enumerate(boxes):
+        for other in boxes[k + 1 :]:
+            if box.shape and other.offset[0] >= box.offset[0] + box.shape[0]:
+                break  # nor do those behind
+            if box.meet(other) is not None:
+                return True
+    return False
 
 
 def _tile_from(tile: dict[str, Any], name: str, shape: Shape) -> Tile:
     kind = _LAWS[tile["law"]]
     law: Law = kind(*(float(tile[field.name]) for field in fields(kind)))
+    if not _can_be(law):
+        raise ValueError(f"expected a law, got {law}")
     offset = _shape(tile.get("offset", (0,) * len(shape)))
     source = LocalShard(_shape(tile.get("source_shape", shape)), _shape(tile.get("source_offset", offset)))
     found = Tile(offset, _shape(tile.get("shape", shape)), law, _text(tile.get("source", name)), source)
     LocalShard(shape, offset).check_holds(found.shape)
     source.check_holds(found.shape)
     return found
+
+
+def _can_be(law: Law) -> bool:
+    """Whether there are such numbers; the distributions see to that themselves."""
+    match law:
+        case Constant(value):
+            return not isnan(value)
+        case LogOfUniform(a, b):
+            return 0 <= a <= b < inf
+        case InverseSoftplusOfLogUniform(low, high, floor):
+            return 0 < low <= high < inf and 0 <= floor < inf
+    return True
 
 
 def _text(value: Any) -> str:

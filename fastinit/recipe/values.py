@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, dtype
 from torch._ops import OpOverload
 
@@ -88,6 +89,19 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: int | None  # which of them, where there are several
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An operator is a part of this process: a copy, or a file, has its name. A generator is nothing that is read again."""
+        kwargs = {name: given for name, given in self.kwargs.items() if name != "generator"}
+        return _call, (self.function.name(), self.args, kwargs, self.result)
+
+
+def _call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: int | None) -> Call:
+    """The call of an operator by its name, as "aten::add.Tensor"."""
+    packet, _, overload = name.partition(".")
+    namespace, _, operator = packet.partition("::")
+    function = getattr(getattr(getattr(torch.ops, namespace), operator), overload or "default")
+    return Call(function, args, kwargs, result)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
