@@ -17,8 +17,6 @@ from fastinit.recipe.values import Drawn, Leaf, Same
 
 NUMBER_BUDGET = 2.0**-36  # of a law's number, that is computed of others in another order
 VALUE_BUDGET = 2.0**-17  # of the spread: the fp32 rounding of a uniform near 1, times the steepness of erfinv at 3 std
-    2.0**-18
-)  # of the spread: the fp32 rounding of a uniform, magnified where a normal of 24 numbers is steep
 REPLAY_BUDGET = 2.0**-22  # a replay is fp64, and rounded once
 SHAPE = (4, 6)
 KEY = fastinit.Key.of("w", seed=3)
