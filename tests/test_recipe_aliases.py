@@ -20,6 +20,7 @@ PARTS: dict[str, tuple[int, ...]] = {
     "layers.0.w3": (5, 3),
     "layers.0.boxes": (6, 3),
     "layers.0.drawn": (5, 3),
+    "layers.0.shared": (4, 3),
 }
 
 
@@ -48,6 +49,8 @@ class Model(nn.Module):
                 if name == "boxes":
                     w[1].zero_()
                     w[2:5].uniform_()
+                if name == "shared":
+                    w.copy_(self.layers[0].get_parameter("wq")[3:7])
                 if name == "drawn":
                     w.clamp_(-0.25, 0.25)
 
@@ -97,6 +100,7 @@ FUSED = {
     "wqkv of two heads": Fused(QKV, groups=2),
     "wqkv of four heads": Fused(QKV, groups=4),
     "laws by box": Fused(BOXES, groups=2),
+    "a part of another's numbers": Fused(("layers.*.wk", "layers.*.shared"), groups=2),
 }
 
 
