@@ -13,8 +13,8 @@ class Piece(NamedTuple):
     """A box of a parameter, and the elements of a value that lie in it.
 
     ``within`` says which ones, in the same order, by the value's own row-major index; None where the order is another one, as in a
-    transposed view: then each lies there once, or in another box of that ``number``. ``painted`` is the whole box that the value was
-    written to, and ``number`` counts such writes.
+    transposed view: then each lies there once, or in another box of that ``number``. ``painted`` is the whole box that the value
+    was written to, and ``number`` counts such writes.
     """
 
     box: Box
