@@ -43,7 +43,8 @@ def record(
             one, which is called on ``device``.
         init: what initialises the model; called with it. Without it, the first that the model has of ``initialize_weights``
             (transformers), ``init_states`` (torchtitan) and ``init_weights`` (OLMo-core; not of a model that ``model`` has
-            built, as constructors call that), or else each module's ``reset_parameters`` and the model's ``_init_weights``.
+            built, as constructors call that), or else each module's ``reset_parameters`` (or
+            ``_reset_parameters``, as torch's attention) and the model's ``_init_weights``.
         rename: a function of a parameter's name, or a mapping: the names that the recipe and so the keys are to have.
         kept: patterns, as in fastinit.model.roles, of parameters that nothing writes, and that are to stay as they are.
         device: where a function builds the model. "meta" takes no memory; on "cpu" weights can be read, as some models do.
