@@ -1,0 +1,105 @@
+"""What is found out once for parameters that are alike: what may be wrong with one of them alone is found all the same."""
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from fastinit import init_model_
+from fastinit.collector import paused
+from fastinit.model.roles import Role
+
+ROLES = [("*.weight", Role.ROUTER)]
+
+
+def alike(count: int = 3) -> nn.ModuleList:
+    """Weights of one shape, dtype and device, all NaN."""
+    model = nn.ModuleList(nn.Linear(4, 3, bias=False) for _ in range(count))
+    for parameter in model.parameters():
+        parameter.data.fill_(torch.nan)
+    return model
+
+
+def freed(model: nn.ModuleList) -> None:
+    model[1].weight.untyped_storage().resize_(0)
+
+
+def cut(model: nn.ModuleList) -> None:
+    model[1].weight.untyped_storage().resize_(8)
+
+
+def negated(model: nn.ModuleList) -> None:
+    model[1].weight = nn.Parameter(torch._neg_view(torch.ones(3, 4)), requires_grad=False)
+
+
+def integers(model: nn.ModuleList) -> None:
+    model[1].weight = nn.Parameter(torch.ones(3, 4, dtype=torch.int32), requires_grad=False)
+
+
+def placeholder(model: nn.ModuleList) -> None:
+    model[1].weight = nn.Parameter(torch.empty(0))
+
+
+def shared_with_the_first(model: nn.ModuleList) -> None:
+    rows = torch.full((4, 4), torch.nan)
+    model[0].weight, model[1].weight = nn.Parameter(rows[:3]), nn.Parameter(rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "said"),
+    [
+        (freed, ValueError, "1.weight: expected memory for 12 elements, got none"),
+        (cut, ValueError, "1.weight: expected a storage of at least 48 bytes, got one of 8"),
+        (negated, ValueError, "1.weight: expected one whose memory holds its values"),
+        (integers, TypeError, "1.weight: expected dtype float32"),
+        (placeholder, ValueError, "placeholders without any.*1.weight"),
+        (shared_with_the_first, ValueError, "some that 0.weight and 1.weight both have"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_second_of_its_kind_is_looked_at_too(spoil, error, said):
+    model = alike()
+    spoil(model)
+    with pytest.raises(error, match=said):
+        init_model_(model, "normal", roles=ROLES)
+    assert all(model[k].weight.isnan().all() for k in (0, 2)), "written before all was checked"
+
+
+def test_modules_that_name_their_own_parameters_are_asked():
+    class Renamed(nn.Linear):
+        def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+            for name, parameter in super().named_parameters(prefix, recurse, remove_duplicate):
+                yield name.replace("weight", "kernel"), parameter
+
+    model = nn.ModuleList([Renamed(4, 3, bias=False), nn.Linear(4, 3, bias=False)])
+    report = init_model_(model, "normal", roles=[("*.{kernel,weight}", Role.ROUTER)])
+    assert [row.name for row in report.rows] == ["0.kernel", "1.weight"]
+
+
+def test_a_parameter_in_two_places_of_a_module_is_one():
+    module = nn.Linear(4, 4, bias=False)
+    module.again = module.weight
+    (row,) = init_model_(nn.ModuleList([module]), "normal", roles=ROLES).rows
+    assert (row.name, row.tied) == ("0.weight", ())
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("raised", [None, KeyError, KeyboardInterrupt])
+def test_the_collector_is_left_as_it_was(enabled, raised):
+    def call() -> bool:
+        if raised:
+            raise raised
+        return gc.isenabled()
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        if raised:
+            with pytest.raises(raised):
+                paused(call)
+        else:
+            assert not paused(call)
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
