@@ -13,48 +13,50 @@ from fastinit.model.roles import Role
 ROLES = [("*.weight", Role.ROUTER)]
 
 
-def alike(count: int = 3) -> nn.ModuleList:
-    """Weights of one shape, dtype and device, all NaN."""
-    model = nn.ModuleList(nn.Linear(4, 3, bias=False) for _ in range(count))
+def alike() -> nn.ModuleDict:
+    """Weights of one shape, dtype, device and law, all NaN."""
+    model = nn.ModuleDict(
+        {name: nn.Linear(4, 3, bias=False) for name in "abc"}
+    )  # numbers would be blocks, with laws of their own
     for parameter in model.parameters():
         parameter.data.fill_(torch.nan)
     return model
 
 
-def freed(model: nn.ModuleList) -> None:
-    model[1].weight.untyped_storage().resize_(0)
+def freed(model: nn.ModuleDict) -> None:
+    model["b"].weight.untyped_storage().resize_(0)
 
 
-def cut(model: nn.ModuleList) -> None:
-    model[1].weight.untyped_storage().resize_(8)
+def cut(model: nn.ModuleDict) -> None:
+    model["b"].weight.untyped_storage().resize_(8)
 
 
-def negated(model: nn.ModuleList) -> None:
-    model[1].weight = nn.Parameter(torch._neg_view(torch.ones(3, 4)), requires_grad=False)
+def negated(model: nn.ModuleDict) -> None:
+    model["b"].weight = nn.Parameter(torch._neg_view(torch.ones(3, 4)), requires_grad=False)
 
 
-def integers(model: nn.ModuleList) -> None:
-    model[1].weight = nn.Parameter(torch.ones(3, 4, dtype=torch.int32), requires_grad=False)
+def integers(model: nn.ModuleDict) -> None:
+    model["b"].weight = nn.Parameter(torch.ones(3, 4, dtype=torch.int32), requires_grad=False)
 
 
-def placeholder(model: nn.ModuleList) -> None:
-    model[1].weight = nn.Parameter(torch.empty(0))
+def placeholder(model: nn.ModuleDict) -> None:
+    model["b"].weight = nn.Parameter(torch.empty(0))
 
 
-def shared_with_the_first(model: nn.ModuleList) -> None:
+def shared_with_the_first(model: nn.ModuleDict) -> None:
     rows = torch.full((4, 4), torch.nan)
-    model[0].weight, model[1].weight = nn.Parameter(rows[:3]), nn.Parameter(rows[1:])
+    model["a"].weight, model["b"].weight = nn.Parameter(rows[:3]), nn.Parameter(rows[1:])
 
 
 @pytest.mark.parametrize(
     ("spoil", "error", "said"),
     [
-        (freed, ValueError, "1.weight: expected memory for 12 elements, got none"),
-        (cut, ValueError, "1.weight: expected a storage of at least 48 bytes, got one of 8"),
-        (negated, ValueError, "1.weight: expected one whose memory holds its values"),
-        (integers, TypeError, "1.weight: expected dtype float32"),
-        (placeholder, ValueError, "placeholders without any.*1.weight"),
-        (shared_with_the_first, ValueError, "some that 0.weight and 1.weight both have"),
+        (freed, ValueError, "b.weight: expected memory for 12 elements, got none"),
+        (cut, ValueError, "b.weight: expected a storage of at least 48 bytes, got one of 8"),
+        (negated, ValueError, "b.weight: expected one whose memory holds its values"),
+        (integers, TypeError, "b.weight: expected dtype float32"),
+        (placeholder, ValueError, "placeholders without any.*b.weight"),
+        (shared_with_the_first, ValueError, "some that a.weight and b.weight both have"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -63,7 +65,7 @@ def test_the_second_of_its_kind_is_looked_at_too(spoil, error, said):
     spoil(model)
     with pytest.raises(error, match=said):
         init_model_(model, "normal", roles=ROLES)
-    assert all(model[k].weight.isnan().all() for k in (0, 2)), "written before all was checked"
+    assert all(model[name].weight.isnan().all() for name in "ac"), "written before all was checked"
 
 
 def test_modules_that_name_their_own_parameters_are_asked():
