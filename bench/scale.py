@@ -68,7 +68,7 @@ def kind_of(kind: str) -> Iterator[Callable[[], nn.Parameter]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="N", help="parameters")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dry", action="store_true", help="print the rows, and append none")
 
 
