@@ -17,6 +17,7 @@ LAWS = {
     "wide": "±4σ",
     "normal": "untruncated",
     "half": "[0, ∞)",
+    "lopsided": "[-σ, 5σ]",
     "far": "[6σ, 8σ]",
     "narrow": "[0.5σ, 0.6σ]",
     "uniform": "uniform",

@@ -295,6 +295,10 @@ def test_the_latest_run_counts(measured):
     assert "2026-01-02" not in tables.fills("cpu")
 
 
+def test_each_law_that_is_counted_has_words():
+    assert {row["law"] for row in rows.read("sass")} <= tables.LAWS.keys()
+
+
 def test_a_busy_machine_is_named(measured):
     assert "busy" not in tables.origin(measured)
     assert "busy with other work (load 3.5)" in tables.origin(measured | {"load": "3.5"})
