@@ -79,8 +79,9 @@ def fused_entry(name: str, shape: Shape, fused: Fused, parts: tuple[Entry, ...])
     start = 0
     for group in range(fused.groups):
         for part, size in zip(parts, sizes, strict=True):
-            if part.computed is not None:
-                raise ValueError(f"aliases: expected parts that follow laws, got {part.name}, which is computed")
+            if not part.tiles:
+                why = "computed" if part.computed is not None else "left as it is"
+                raise ValueError(f"aliases: expected parts that follow laws, got {part.name}, which is {why}")
             rows = size // fused.groups
             tiles += _moved(part, dim, group * rows, rows, start)
             start += rows

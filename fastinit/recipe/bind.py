@@ -76,6 +76,13 @@ def bind(
     ``live``: what was done was done to these parameters, so that those without drawn numbers have their values. ``elsewhere``: what
     parameters of another model hold, whose name it would have.
     """
+    parameters = list(parameters)
+    first: dict[str, Parameter] = {}
+    for parameter in parameters:
+        if first.setdefault(parameter.names[0], parameter) is not parameter:
+            raise ValueError(
+                f"rename: expected a name of its own for each parameter, got {parameter.names[0]!r} for two"
+            )
     bound = Bound()
     seen = []
     for names, tensor in parameters:

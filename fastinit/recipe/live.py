@@ -57,7 +57,7 @@ class Live:
             collect()  # a module with a cycle may still be there
             bound = self._bound(parameters)
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
-        left = {name: _why_left(by_name[name].parameter, name, self._kept) for name in bound.unwritten}
+        left = {name: self._why_left(by_name[name].parameter, name) for name in bound.unwritten}
         check(bound, [name for name, why in left.items() if why], "the initialisation")
         if self._strict and bound.foreign:
             raise ValueError(
@@ -73,6 +73,16 @@ class Live:
     def _bound(self, parameters: list[Parameter]) -> Bound:
         elsewhere = self.tape.held_elsewhere(parameter.tensor for parameter in parameters)
         return bind(parameters, self.tape.storages, live=True, elsewhere=elsewhere)
+
+    def _why_left(self, parameter: Tensor, name: str) -> str:
+        """What a report calls a parameter that nothing wrote; nothing for one that something should have written."""
+        if parameter.is_meta:
+            return ""
+        if any(matches(pattern, name) for pattern in self._kept):
+            return "kept"
+        made_within = self.tape.storages.state_of(parameter)[0] is not None and not dtensor.is_dtensor(parameter)
+        loaded = getattr(parameter, "_is_hf_initialized", False) or not parameter.requires_grad
+        return "loaded" if loaded and not made_within else ""
 
     def has_filled(self, planned: Planned) -> bool:
         """Whether a parameter has its final values already: they were drawn into it, and nothing was done to it since."""
@@ -134,23 +144,14 @@ class Live:
         name, key, shard = "", Key.of(f"drawn#{leaf.order}", self.seed), None
         if self._knows(tensor):
             _, name, key, shard = self._known[id(tensor)]
-            self._filled[leaf] = key
         try:
             fill_(tensor, leaf.law, key=key, shard=shard)  # type: ignore[arg-type]  # what is drawn follows a distribution
+            if name:
+                self._filled[leaf] = key
         except (ValueError, TypeError) as error:
             if not name:
                 raise
             raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
-
-
-def _why_left(parameter: Tensor, name: str, kept: tuple[str, ...]) -> str:
-    """What a report calls a parameter that nothing wrote; nothing for one that something should have written."""
-    if parameter.is_meta:
-        return ""
-    if any(matches(pattern, name) for pattern in kept):
-        return "kept"
-    loaded = getattr(parameter, "_is_hf_initialized", False) or not parameter.requires_grad
-    return "loaded" if loaded else ""
 
 
 def _global(tile: Tile, entry: Entry, shard: LocalShard | None) -> Tile:

@@ -107,7 +107,13 @@ class Recipe:
                 "recipe: expected laws to store, got parameters that are computed by torch's operators; record the recipe "
                 f"where it is used: {', '.join(map(shown, computed))}"
             )
-        content = {"fastinit_recipe": _FORMAT, "stream_version": STREAM_VERSION, "root": self.root, "init": self.init}
+        content = {
+            "fastinit_recipe": _FORMAT,
+            "stream_version": STREAM_VERSION,
+            "root": self.root,
+            "init": self.init,
+            "random": self.random,
+        }
         rows = [entry_json(entry) for entry in self.entries]
         Path(path).write_text(json.dumps({**content, "parameters": rows}, indent=1) + "\n", "utf-8")
 
@@ -119,7 +125,8 @@ class Recipe:
             if content["fastinit_recipe"] != _FORMAT or content["stream_version"] != STREAM_VERSION:
                 raise ValueError(f"expected format {_FORMAT} of stream version {STREAM_VERSION}")
             entries = tuple(entry_from(row) for row in content["parameters"])
-            return cls(str(content["root"]), str(content["init"]), entries)
+            random = tuple((str(name), int(times)) for name, times in content.get("random", ()))
+            return cls(str(content["root"]), str(content["init"]), entries, random)
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"path: expected a recipe, got {shown(path)}: {type(error).__name__}: {error}") from None
 
@@ -140,8 +147,9 @@ class Difference:
 def _content(entry: Entry) -> object:
     """All that its values depend on, but for the shape of what follows one law."""
     if entry.computed is not None:
-        return str(entry.computed)
-    return [(tile.law, tile.source) for tile in entry.tiles] if len(entry.tiles) < 2 else entry.tiles
+        return str(entry.computed), entry.computed.sources  # as they print
+    first = [(tile.law, tile.source, tile.shard.global_offset) for tile in entry.tiles]
+    return first if len(first) < 2 else entry.tiles
 
 
 def _words(entry: Entry) -> str:

@@ -74,6 +74,12 @@ def record(
     bound = bind(parameters, tape.storages)
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
     check(bound, left, ran)
+    settled = [entry.name for entry in bound.entries if entry.settled]
+    if settled:
+        names_ = ", ".join(map(shown, settled))
+        raise ValueError(
+            f"model: expected laws, got values that fastinit has filled in with keys of their own: {names_}"
+        )
     entries = {entry.name: entry for entry in bound.entries}
     entries |= {
         p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left

@@ -61,7 +61,7 @@ class Storages:
             elements = plain.untyped_storage().nbytes() // size
             view, value, whole = View.dense((elements,)), Lost("its bytes were written as two dtypes"), True
         if whole:
-            before, base = None, _NOTHING  # is to be seen of it
+            before, base = None, _NOTHING  # nothing from before is to be seen
         while before is not None and before.view == view:
             before = before.before
         self._states[reference] = State(before, view, value, base, plain.dtype)

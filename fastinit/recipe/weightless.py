@@ -32,7 +32,8 @@ class Weightless(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if function in _LARGE and kwargs.get("device") is None and kwargs.get("out") is None:
+        around = function is torch.normal and any(isinstance(given, Tensor) for given in (*args, *kwargs.values()))
+        if function in _LARGE and not around and kwargs.get("device") is None and kwargs.get("out") is None:
             kwargs = {**kwargs, "device": "meta"}
         elif function in _GIVEN and torch.device(kwargs.get("device") or "cpu").type == "meta":
             kwargs = {**kwargs, "device": "cpu"}
