@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 # One worker a core, but no more than eight: each imports torch.
 WORKERS ?= auto --maxprocesses=8
 
-.PHONY: help demo test bench gpu lint format prove clean
+.PHONY: help demo test bench gpu lint format prove dist matrix clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench  every benchmark on this machine, in minutes; then the tables and plots"
 	@echo "make gpu    everything that a GPU can tell, in 25 minutes; a second call goes on where the first ended"
 	@echo "make lint   ruff, mypy, and this project's own rules"
+	@echo "make dist   what is published, built twice and compared; make matrix: installed on each Python and torch (long)"
 	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
 
 # Installed once; again when what is to be installed has changed. tests/frameworks.txt says why its packages come without others.
@@ -53,6 +54,19 @@ format: $(READY)
 
 prove: $(READY)
 	$(BIN)/python tools/prove.py
+
+# build, twine and uv are for who publishes: in an environment of their own.
+PUBLISH := $(VENV)/publish
+$(PUBLISH)/.installed: constraints.txt
+	@$(PYTHON) -m venv $(PUBLISH)
+	@$(PUBLISH)/bin/python -m pip install -qq --disable-pip-version-check build twine uv
+	@touch $@
+
+dist: $(PUBLISH)/.installed
+	$(PUBLISH)/bin/python tools/dist.py
+
+matrix: $(PUBLISH)/.installed dist
+	PATH="$(CURDIR)/$(PUBLISH)/bin:$$PATH" $(PUBLISH)/bin/python tools/matrix.py $(MATRIX_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

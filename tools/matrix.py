@@ -1,0 +1,79 @@
+"""Install the wheel in clean environments of each Python and torch, and compare the bits that it makes there.
+
+    python tools/matrix.py [--pythons 3.10 3.11] [--torches 2.11.0 2.13.0] [--out matrix.csv]
+
+For each pair: a new environment, torch as the index has it, the wheel of dist/ (`make dist`), nothing else; then `import fastinit`,
+`fastinit doctor`, and the digest of a model that `fastinit init` fills. The digests of all are one. What cannot be installed is
+told with its reason. uv makes the environments, as it links what it has downloaded once. Exits with 1 unless all that could be
+installed is well.
+"""
+
+import argparse
+import csv
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+TORCHES = ("2.11.0", "2.12.1", "2.13.0")
+
+
+class Outcome(NamedTuple):
+    """Of one pair: ``said`` is the digest of the bits, or why there is none."""
+
+    python: str
+    torch: str
+    ok: bool
+    said: str
+
+
+def main() -> int:
+    """Try each pair; print a line each, and store them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pythons", nargs="+", default=PYTHONS, metavar="X.Y")
+    parser.add_argument("--torches", nargs="+", default=TORCHES, metavar="X.Y.Z")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    given = parser.parse_args()
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    rows = []
+    for torch in given.torches:
+        for python in given.pythons:
+            rows.append(outcome(python, torch, wheel))
+            print(f"Python {python}, torch {torch}: {rows[-1].said}", flush=True)
+    if given.out:
+        with given.out.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([Outcome._fields, *rows])
+    digests = {row.said for row in rows if row.ok}
+    print(f"{sum(row.ok for row in rows)} of {len(rows)} are well, with {len(digests)} digest of the bits")
+    return 0 if len(digests) == 1 else 1
+
+
+def outcome(python: str, torch: str, wheel: Path) -> Outcome:
+    """What one clean environment gives."""
+    with tempfile.TemporaryDirectory() as folder:
+        for command in (
+            ["uv", "venv", "-q", "--python", python, "env"],
+            ["uv", "pip", "install", "-q", "--python", "env", f"torch=={torch}", str(wheel)],
+        ):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return Outcome(python, torch, False, f"not installed: {' '.join(done.stderr.split())[:200]}")
+        code = "import fastinit, torch; print(torch.__version__)"
+        for command in (
+            ["env/bin/python", "-W", "error", "-c", code],
+            ["env/bin/fastinit", "doctor"],
+            ["env/bin/fastinit", "init", "tiny-moe"],
+        ):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return Outcome(python, torch, False, f"{' '.join(command[1:])}: {(done.stdout + done.stderr)[-300:]}")
+        found = re.search(r"digest: sha256 ([0-9a-f]{64})", done.stdout)
+        return Outcome(python, torch, found is not None, found[1] if found else "no digest was printed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
