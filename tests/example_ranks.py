@@ -9,6 +9,14 @@ import runpy
 import socket
 import sys
 import traceback
+import warnings
+
+# What frameworks tell of themselves, by the start of the message.
+NOT_OURS = (
+    ("`is_gradient_checkpointing` is deprecated", FutureWarning),  # peft asks transformers by its former name
+    ("full scope is deprecated", UserWarning),  # Megatron-core's own default
+    ("DTensor random operators may not have complete support", UserWarning),  # OLMo-core by itself, without a GPU
+)
 
 
 def main() -> int:
@@ -36,6 +44,9 @@ def main() -> int:
 
 def _run(file: str) -> int:
     """The exit code, when all output is written."""
+    warnings.simplefilter("error")
+    for message, category in NOT_OURS:
+        warnings.filterwarnings("ignore", message, category)
     try:
         runpy.run_path(file, run_name="__main__")
     except BaseException:
