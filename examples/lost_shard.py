@@ -4,7 +4,6 @@ CPU: torchrun --nproc-per-node 4 examples/lost_shard.py
 GPU: torchrun --nproc-per-node 4 examples/lost_shard.py
 """
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,24 +18,23 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 dist.init_process_group()
 mesh, rank = init_device_mesh(device, (dist.get_world_size(),)), dist.get_rank()
 file = Path(f"shard-{rank}.pt")
-build = partial(nn.TransformerEncoderLayer, 32, 4, 64)
-recipe = fastinit.record(build)
+with torch.device("meta"):
+    recipe = fastinit.record(nn.TransformerEncoderLayer(32, 4, 64))
 
 
-def start(load: bool) -> dict[str, torch.Tensor]:
-    """The shards of this rank, from the disk, or by the recipe where there is no file."""
-    if load and file.exists():
+def start() -> dict[str, torch.Tensor]:
+    if file.exists():
         return torch.load(file)
     with torch.device("meta"):
-        model = fully_shard(build(), mesh=mesh)
+        model = fully_shard(nn.TransformerEncoderLayer(32, 4, 64), mesh=mesh)
     fastinit.init_model_(model, recipe, seed=0, device=device)  # no other rank has anything to do with it
     return {name: parameter.to_local().detach() for name, parameter in model.named_parameters()}
 
 
-first = start(load=False)
-torch.save(first, file)
-if rank == 2:
-    file.unlink()
-second = start(load=True)
+first = start()
+if rank != 2:
+    torch.save(first, file)
+second = start()
 assert all(torch.equal(second[name], shard) for name, shard in first.items())
+assert file.exists() == (rank != 2)
 dist.destroy_process_group()

@@ -14,6 +14,7 @@ import warnings
 # What frameworks tell of themselves, by the start of the message.
 NOT_OURS = (
     ("`is_gradient_checkpointing` is deprecated", FutureWarning),  # peft asks transformers by its former name
+    ("When using expert parallelism and tensor parallelism", UserWarning),  # its norm without a GPU knows no other way
     ("full scope is deprecated", UserWarning),  # Megatron-core's own default
     ("DTensor random operators may not have complete support", UserWarning),  # OLMo-core by itself, without a GPU
 )
@@ -39,7 +40,8 @@ def main() -> int:
             os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
             os._exit(_run(file))
         children.append(child)
-    return int(any([os.waitpid(child, 0)[1] != 0 for child in children]))
+    failed = [os.waitpid(child, 0)[1] != 0 for child in children]
+    return int(any(failed))
 
 
 def _run(file: str) -> int:
@@ -59,4 +61,6 @@ def _run(file: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    print(f"{sum(os.times()[:4]):6.2f} s of CPU")  # of all ranks
+    sys.exit(code)
