@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 # One worker a core, but no more than eight: each imports torch.
 WORKERS ?= auto --maxprocesses=8
 
-.PHONY: help demo test bench gpu lint format prove dist matrix clean
+.PHONY: help demo test bench gpu lint format docs prove dist matrix clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench  every benchmark on this machine, in minutes; then the tables and plots"
 	@echo "make gpu    everything that a GPU can tell, in 25 minutes; a second call goes on where the first ended"
 	@echo "make lint   ruff, mypy, and this project's own rules"
+	@echo "make docs   the pages as a site, in site/; a warning or a dead link is an error"
 	@echo "make dist   what is published, built twice and compared; make matrix: installed on each Python and torch (long)"
 	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
 
@@ -52,6 +53,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+$(VENV)/.docs: $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 prove: $(READY)
 	$(BIN)/python tools/prove.py
 
@@ -69,4 +77,4 @@ matrix: $(PUBLISH)/.installed dist
 	PATH="$(CURDIR)/$(PUBLISH)/bin:$$PATH" $(PUBLISH)/bin/python tools/matrix.py $(MATRIX_ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

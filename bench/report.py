@@ -1,11 +1,11 @@
-"""The README's tables, bench/RESULTS.md and the plots: all from the rows on file, nothing by hand."""
+"""The tables of the README and of the pages, bench/RESULTS.md and the plots: all from the rows on file, nothing by hand."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench import cpu_tables, rows, tables
 
-README = rows.ROOT / "README.md"
 RESULTS = Path(__file__).parent / "RESULTS.md"
 PLOTS = Path(__file__).parent / "plots"
 KIND_NAMES = {"gpu": "GPU", "cpu": "CPU"}
@@ -23,31 +23,45 @@ def run(arguments: argparse.Namespace) -> int:
         drawn = plots.write(arguments.png, "png")
     else:
         drawn = plots.write(PLOTS)
-        README.write_text(updated(README.read_text("utf-8")), "utf-8")
+        for page, blocks in PAGES.items():
+            page.write_text(updated(page, blocks), "utf-8")
         RESULTS.write_text(results(), "utf-8")
-        drawn += [README, RESULTS]
+        drawn += [*PAGES, RESULTS]
     print("\n".join(map(str, drawn)))
     return 0
 
 
-def updated(readme: str) -> str:
-    """The README with what is between its markers generated anew."""
-    for name, block in (("speed", speed()), ("law", (rows.RESULTS / "law.md").read_text("utf-8").strip())):
-        begin, end = f"<!-- {name}: generated -->\n", f"\n<!-- end of {name} -->"
-        if begin not in readme or end not in readme:
-            raise SystemExit(f"README.md has no markers for {name}")
-        readme = readme[: readme.index(begin) + len(begin)] + block + readme[readme.index(end) :]
-    return readme
+def updated(page: Path, blocks: Mapping[str, Callable[[], str]]) -> str:
+    """A page with what is between its markers generated anew."""
+    text = page.read_text("utf-8")
+    for name, block in blocks.items():
+        begin, end = f"<!-- {name}: generated -->\n", f"<!-- end of {name} -->"
+        if begin not in text or end not in text:
+            raise SystemExit(f"{page.name} has no markers for {name}")
+        text = text[: text.index(begin) + len(begin)] + block() + "\n" + text[text.index(end) :]
+    return text
+
+
+def summary() -> str:
+    """The README's part: the fills of one weight; on a GPU first, or that there was none."""
+    parts = [] if tables.fills("gpu") else [f"{tables.UNCONFIRMED} {tables.headline_counts()}".strip()]
+    return "\n\n".join([*parts, *(found for kind in tables.KINDS if (found := tables.fills(kind)))])
 
 
 def speed() -> str:
-    """The README's part: the fills, a sharded weight, a model; on a GPU first, or that there was none."""
+    """The page's part: the fills, a sharded weight, a model."""
     parts = [] if tables.fills("gpu") else [f"{tables.UNCONFIRMED} {tables.headline_counts()}".strip()]
     for kind in tables.KINDS:
-        found = [tables.fills(kind), _plot(f"throughput-{kind}"), tables.sharded(kind), tables.model(kind)]
+        found = [tables.fills(kind), _plot(f"throughput-{kind}", "plots"), tables.sharded(kind), tables.model(kind)]
+        found += [cpu_tables.scale()] if kind == "cpu" else []
         parts += [part for part in found if part]
-    parts.append(_plot("instructions"))
+    parts.append(_plot("instructions", "plots"))
     return "\n\n".join(part for part in parts if part)
+
+
+def law() -> str:
+    """The table that `make prove` has written."""
+    return (rows.RESULTS / "law.md").read_text("utf-8").strip()
 
 
 def results() -> str:
@@ -84,3 +98,10 @@ def _plot(name: str, folder: str = "bench/plots") -> str:
     what, _, kind = name.partition("-")
     exists = what == "law" or bool(tables.latest(_FILES[what], kind) if kind else tables.latest_counts())
     return f"![{_ALT[what]}]({folder}/{name}.svg)" if exists else ""
+
+
+PAGES = {
+    rows.ROOT / "README.md": {"summary": summary},
+    rows.ROOT / "docs" / "performance.md": {"speed": speed},
+    rows.ROOT / "docs" / "law.md": {"law": law},
+}

@@ -305,23 +305,25 @@ def test_a_busy_machine_is_named(measured):
 
 
 def test_the_report_writes_between_the_markers_alone(measured, tmp_path, monkeypatch):
-    readme, results_page = tmp_path / "README.md", tmp_path / "RESULTS.md"
+    page, results_page = tmp_path / "page.md", tmp_path / "RESULTS.md"
     around = "before\n<!-- {0}: generated -->\nold\n<!-- end of {0} -->\nafter\n"
-    readme.write_text(around.format("speed") + around.format("law"))
-    monkeypatch.setattr(report, "README", readme)
+    page.write_text(around.format("speed") + around.format("law"))
+    blocks = {"speed": report.speed, "law": report.law}
+    monkeypatch.setattr(report, "PAGES", {page: blocks})
     monkeypatch.setattr(report, "RESULTS", results_page)
     monkeypatch.setattr(report, "PLOTS", tmp_path / "plots")
     assert report.run(SimpleNamespace(png=None)) == 0
-    text = readme.read_text()
+    text = page.read_text()
     assert text.count("before\n") == text.count("after\n") == 2
     assert "old" not in text
     assert "<!-- law: generated -->\nthe law\n<!-- end of law -->" in text
-    assert report.updated(text) == text
+    assert report.updated(page, blocks) == text
     for line in results_page.read_text().splitlines():
         if line.startswith("!["):
             assert (tmp_path / line.partition("(")[2].rstrip(")")).exists(), line
+    page.write_text("no markers")
     with pytest.raises(SystemExit, match="markers"):
-        report.updated("no markers")
+        report.updated(page, blocks)
 
 
 def test_plots_are_the_same_bytes_again(measured, tmp_path):
@@ -333,7 +335,10 @@ def test_plots_are_the_same_bytes_again(measured, tmp_path):
     assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, second, strict=True))
 
 
-def test_readme_and_results_are_what_the_rows_say():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert report.updated(readme) == readme, "run python -m bench report"
+@pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
+def test_a_page_is_what_the_rows_say(page):
+    assert report.updated(page, report.PAGES[page]) == page.read_text("utf-8"), "run python -m bench report"
+
+
+def test_results_are_what_the_rows_say():
     assert report.results() == (ROOT / "bench" / "RESULTS.md").read_text("utf-8"), "run python -m bench report"

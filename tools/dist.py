@@ -31,7 +31,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         built = [_build(Path(folder) / f"clone{k}", epoch) for k in (1, 2)]
         different = [one.name for one, other in zip(*built, strict=True) if one.read_bytes() != other.read_bytes()]
-        strangers = [f"{path.name}: {name}" for path in built[0] for name in _names(path) if name.startswith(_STRANGERS)]
+        strangers = [
+            f"{path.name}: {name}" for path in built[0] for name in _names(path) if name.startswith(_STRANGERS)
+        ]
         for line in [f"{name}: two builds differ" for name in different] + [f"holds {name}" for name in strangers]:
             print(f"dist: {line}", file=sys.stderr)
         checked = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *built[0]], check=False)

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/how: what the scaled logarithm does. The same bytes each time.
 
-    python tools/pictures.py
+python tools/pictures.py
 """
 
 import sys
@@ -44,7 +44,9 @@ def ratio() -> Figure:
         at = np.interp(bound, np.sqrt(2) * erfinv(x), x)
         left.plot(at**2, bound / at, "o", color=INK, markersize=3)
         right.plot(np.log2(1 - at**2), bound / at, "o", color=INK, markersize=3)
-        right.annotate(f"{bound} sigma", (np.log2(1 - at**2), bound / at), (6, -10), textcoords="offset points", fontsize=8)
+        right.annotate(
+            f"{bound} sigma", (np.log2(1 - at**2), bound / at), (6, -10), textcoords="offset points", fontsize=8
+        )
     return figure
 
 
