@@ -2,6 +2,7 @@
 
 import ast
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from fastinit.__main__ import parser
 from fastinit.model.presets import presets
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST_IMPORT = 0.04  # seconds, of the processor
+LARGEST_WHEEL = 450_000  # bytes
 
 # Each part may import from those before it that it names here, and from itself as long as that makes no circle: the floors of
 # ARCHITECTURE.md. What is not listed may not be there.
@@ -164,6 +167,14 @@ def python(code: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
+def processor_time(code: str, folder: Path) -> float:
+    """What a fresh interpreter takes for it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    python(code, folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_import_is_light(tmp_path: Path) -> None:
     heavy = (
         "torch",
@@ -177,6 +188,12 @@ def test_import_is_light(tmp_path: Path) -> None:
     )
     code = f"import sys, fastinit; print([m for m in {heavy} if m in sys.modules])"
     assert python(code, tmp_path) == "[]"
+
+
+def test_import_is_quick(tmp_path: Path) -> None:
+    """In seconds of the processor, the least of a few processes beyond an interpreter that imports nothing."""
+    seconds = {code: min(processor_time(code, tmp_path) for _ in range(5)) for code in ("pass", "import fastinit")}
+    assert seconds["import fastinit"] - seconds["pass"] <= LONGEST_IMPORT
 
 
 @pytest.mark.parametrize("call", ["enable", "disable"])
@@ -225,6 +242,10 @@ def test_wheel_holds_every_source(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {module.replace(".", "/") + ".py" for module in SOURCES}
     assert names == expected | {"fastinit/model/presets.json", "fastinit/py.typed"}
+
+
+def test_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size <= LARGEST_WHEEL
 
 
 def test_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
