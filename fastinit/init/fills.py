@@ -59,7 +59,7 @@ def trunc_normal_(
             ``DTensor`` with a ``Partial`` placement.
 
     The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function within 3 std and to
-    3e-6 beyond (README, "The law"); one fp32 value, rounded once to the dtype.
+    3e-6 beyond (docs/law.md); one fp32 value, rounded once to the dtype.
     """
     law = made(TruncatedNormal, mean, std, a, b)
     if law.mean < law.a - 2 * law.std or law.mean > law.b + 2 * law.std:
