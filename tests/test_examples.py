@@ -1,15 +1,18 @@
-"""Every example runs as its docstring says, from a folder of its own, and ends with an assertion of what it shows."""
+"""Every file of examples/: a script runs as it says and ends with an assertion, a notebook has the outputs that it stores."""
 
 import ast
+import json
 import os
 import re
 from pathlib import Path
 
+import notebook
 import pytest
 from forked import Forked
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LINES = 40
 COMMAND = r"^{}: (?:torchrun --nproc-per-node (\d+)|python) examples/{}$"  # on which processor, which file
 
@@ -51,3 +54,14 @@ def test_an_example_ends_with_an_assertion(path: Path) -> None:
     while isinstance(body[-1], ast.For | ast.If):
         body = body[-1].body
     assert isinstance(body[-1], ast.Assert), ast.unparse(body[-1])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_gives_the_outputs_that_it_stores(path: Path) -> None:
+    stored = path.read_text("utf-8")
+    assert notebook.text(notebook.executed(json.loads(stored))) == stored
+
+
+def test_every_example_is_in_the_list() -> None:
+    listed = re.findall(r"^\| \[(\S+)\]\((\S+)\) \|", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted((path.stem, path.name) for path in SCRIPTS + NOTEBOOKS)

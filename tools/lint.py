@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("fastinit", "kernels", "tests", "tools", "bench")
+FOLDERS = ("fastinit", "kernels", "tests", "tools", "bench", "examples")
 
 # These return a bool, and a statement that drops it checks nothing. torch.testing.assert_close raises by itself.
 SILENT_COMPARISONS = {"allclose", "equal", "array_equal", "isclose", "array_equiv"}
