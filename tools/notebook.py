@@ -2,7 +2,7 @@
 
     python tools/notebook.py examples/tour.ipynb
 
-A cell's outputs are what it prints, and the value of its last line. Jupyter gives the same; nothing of it is needed here.
+A cell's outputs are what it prints, and the value of its last line. Jupyter gives the same where that value prints in one line.
 """
 
 import ast
