@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-import notebook
 import pytest
 from forked import Forked
+from run_notebook import executed, text
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
@@ -59,7 +59,7 @@ def test_an_example_ends_with_an_assertion(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_gives_the_outputs_that_it_stores(path: Path) -> None:
     stored = path.read_text("utf-8")
-    assert notebook.text(notebook.executed(json.loads(stored))) == stored
+    assert text(executed(json.loads(stored))) == stored
 
 
 def test_every_example_is_in_the_list() -> None:

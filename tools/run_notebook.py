@@ -1,6 +1,6 @@
 """Runs the cells of a notebook, one after the other, and stores their outputs in it; exits with 1 if they were others before.
 
-    python tools/notebook.py examples/tour.ipynb
+    python tools/run_notebook.py examples/tour.ipynb
 
 A cell's outputs are what it prints, and the value of its last line. Jupyter gives the same where that value prints in one line.
 """
