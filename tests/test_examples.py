@@ -40,7 +40,7 @@ def test_an_example_is_short_and_says_how_it_is_run(path: Path) -> None:
 def test_an_example_runs(path: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("example_ranks.py")
     arguments = map(str, (script, path, ranks(path, "CPU"), tmp_path))
-    done = Forked(*arguments, environment=os.environ | {"OMP_NUM_THREADS": "1"}).wait()
+    done = Forked(*arguments, environment=os.environ | {"OMP_NUM_THREADS": "1"}).wait(300)
     print(done.stdout)
     assert done.returncode == 0, done.stderr
 
