@@ -31,6 +31,7 @@ block.to_empty(device=device)
 
 for name, parameter in block.named_parameters():
     fastinit.trunc_normal_(parameter, std=0.02, a=-0.06, b=0.06, key=fastinit.Key.of(name, seed=0))
+    print(f"rank {dist.get_rank()}: {tuple(parameter.to_local().shape)} of {name}, {tuple(parameter.shape)}")
 
 for name, tensor in whole.items():
     fastinit.trunc_normal_(tensor, std=0.02, a=-0.06, b=0.06, key=fastinit.Key.of(name, seed=0))

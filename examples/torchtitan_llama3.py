@@ -28,7 +28,9 @@ with torch.device("meta"):
 dims = parallel_dims.ParallelDims.from_config(parallelism, dist.get_world_size())
 training = dict(training=TrainingConfig(), compile_config=CompileConfig(), ac_config=None, dump_folder="")
 parallelize_llama(model, parallel_dims=dims, parallelism=parallelism, **training)
-fastinit.init_model_(model, recipe, seed=0, device=device)  # in the place of to_empty() and init_states()
+report = fastinit.init_model_(model, recipe, seed=0, device=device)  # in the place of to_empty() and init_states()
+if dist.get_rank() == 0:
+    print(report)
 
 whole = config.build()
 fastinit.init_model_(whole, recipe, seed=0)

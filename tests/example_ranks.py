@@ -16,7 +16,7 @@ NOT_OURS = (
     ("`is_gradient_checkpointing` is deprecated", FutureWarning),  # peft asks transformers by its former name
     ("When using expert parallelism and tensor parallelism", UserWarning),  # its norm without a GPU knows no other way
     ("full scope is deprecated", UserWarning),  # Megatron-core's own default
-    ("DTensor random operators may not have complete support", UserWarning),  # OLMo-core by itself, without a GPU
+    ("DTensor random operators may not have complete support", UserWarning),  # torch by itself, without a GPU
 )
 
 

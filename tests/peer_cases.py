@@ -21,6 +21,7 @@ from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.tensor_parallel import random as megatron_random
 from megatron.core.transformer.transformer_config import TransformerConfig
 from olmo_cases import parallelised, whole
+from olmo_core.nn.moe.mlp import MoEMLP
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
@@ -180,6 +181,17 @@ def case_06_a_rank_rejects_by_itself() -> None:
     counts, router = after(lambda weight, key: fastinit.trunc_normal_(weight, key=key))
     assert not counts.any()
     assert alike(*everywhere(router), fastinit.trunc_normal_(torch.empty(3, 4), key=KEY))
+
+
+def case_10_the_fan_of_experts_below_each_other() -> None:
+    """OLMo-core resets a bank of (expert in, out) by its last dimension: the bound is 1 / sqrt(out)."""
+    theirs = MoEMLP(d_model=64, hidden_size=16, num_experts=4)
+    theirs.reset_parameters()
+    bank = theirs.w1.detach()
+    assert bank.shape == (4 * 64, 16)
+    assert 0.24 < bank.abs().amax() <= 16**-0.5
+    init.kaiming_uniform_(bank, a=5**0.5, layout="(e i) o", num_experts=4)
+    assert 0.12 < bank.abs().amax() <= 64**-0.5
 
 
 def full(*parts: nn.Module) -> dict[str, Tensor]:

@@ -216,7 +216,7 @@ def test_version_is_that_of_the_distribution() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy of what it is made of, without a network."""
     copy = tmp_path_factory.mktemp("source")
-    for name in ("fastinit", "kernels"):
+    for name in ("fastinit", "kernels", "examples"):  # the last is not to be in it
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (*ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "LICENSE"):
         shutil.copy(path, copy)
