@@ -8,9 +8,9 @@ carries within it.
 import triton
 import triton.language as tl
 
-from .philox import M0, as_addend, multiply_sum, multiply_wide, philox
-from .quantile import bounded_value_of
-from .rounding import round_to
+from .philox import M0, multiply_sum, multiply_wide, philox
+from .quantile import SKEW, UNIFORM, bounded_value_of
+from .rounding import has_twos, round_to
 
 
 @triton.jit
@@ -44,17 +44,11 @@ def fill_blocks(
     group = block * (SIZE // 4)
     counter, counter_high = group.to(tl.uint32), (group >> 32).to(tl.uint32)
     unit = tl.arange(0, UNITS).to(tl.uint32) * (VECTOR // 4)
-    if LOOP:
-        addend, second_addend = as_addend(unit), as_addend(unit + 1)
+    # Of the plainest law's 16-bit values a thread has so many at a time that ptxas spills some on sm_100.
+    AGAIN: tl.constexpr = LOOP and not (VECTOR == 8 and law.REGIME == UNIFORM)
 
     for begin in range(low // SIZE * SIZE if LOOP else 0, high if LOOP else 1, SIZE):
-        block_counter = (counter + begin // 4).to(tl.uint32)
-        if not LOOP:
-            products = first_products(block_counter + unit, VECTOR)
-        elif VECTOR == 8:
-            products = (multiply_sum(block_counter, addend), multiply_sum(block_counter, second_addend))
-        else:
-            products = (multiply_sum(block_counter, addend),)
+        products = first_products((counter + begin // 4).to(tl.uint32), unit, AGAIN, VECTOR)
         values = unit_values(products, counter_high, key, law, VECTOR)
         values = round_to(values.reshape(SIZE), out_ptr.dtype.element_ty)
         block_ptr = out_ptr + (start + begin)
@@ -67,12 +61,21 @@ def fill_blocks(
 
 
 @triton.jit
-def first_products(counter, VECTOR: tl.constexpr):
-    """What ``unit_values`` takes, of the numbers of the units' first groups."""
-    products = (multiply_wide(counter, M0),)
-    if VECTOR == 8:
-        products = products + (multiply_wide(counter + 1, M0),)
-    return products
+def first_products(counter, step, AGAIN: tl.constexpr, VECTOR: tl.constexpr):
+    """What ``unit_values`` takes: of each unit's groups, the first one counter + step, the numbers times Philox's multiplier.
+
+    AGAIN: other counters meet the same steps, so that it pays to hold what is made of these.
+    """
+    if AGAIN:
+        first = multiply_sum(counter, step)
+    else:
+        first = multiply_wide(counter + step, M0)
+    if VECTOR == 4:
+        return (first,)
+    elif AGAIN:
+        return first, multiply_sum(counter, step + 1)
+    else:
+        return first, multiply_wide(counter + step + 1, M0)
 
 
 @triton.jit
@@ -99,4 +102,9 @@ def interleaved(v0, v1, v2, v3):
 def group_values(product, counter_high, key, law):
     """The four elements of groups, in fp32. ``key`` holds four words: of the stream, and of the seed."""
     w0, w1, w2, w3 = philox(*product, counter_high, *key)
-    return bounded_value_of(w0, law), bounded_value_of(w1, law), bounded_value_of(w2, law), bounded_value_of(w3, law)
+    if has_twos() and law.REGIME != UNIFORM and law.REGIME != SKEW:  # with one fma, or more numbers than registers for twos
+        v0, v1 = tl.split(bounded_value_of(tl.join(w0, w1), law))
+        v2, v3 = tl.split(bounded_value_of(tl.join(w2, w3), law))
+        return v0, v1, v2, v3
+    else:
+        return bounded_value_of(w0, law), bounded_value_of(w1, law), bounded_value_of(w2, law), bounded_value_of(w3, law)

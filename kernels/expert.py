@@ -88,7 +88,7 @@ def fill_along_columns(
     row = tl.arange(0, ROWS)[:, None]
     unit = tl.arange(0, GROUPS * 4 // VECTOR)[None, :] * (VECTOR // 4)
     counter, high = counters(group + row.to(tl.uint64) * groups_pitch, unit, WHOLE)
-    values = unit_values(first_products(counter, VECTOR), high, key, law, VECTOR).reshape(ROWS, GROUPS * 4)
+    values = unit_values(first_products(counter, 0, False, VECTOR), high, key, law, VECTOR).reshape(ROWS, GROUPS * 4)
     column = tl.arange(0, GROUPS * 4)[None, :]
     mask = row < tl.minimum(rows, ROWS).to(tl.int32)
     if not WHOLE:

@@ -21,43 +21,31 @@ def words_of(number):
 if isinstance(words_of, triton.JITFunction):
 
     @triton.jit
-    def as_addend(step):
-        """A step, uint32, as ``multiply_sum`` takes it."""
-        if is_cuda():
-            return tl.inline_asm_elementwise(
-                "mul.wide.u32 $0, $1, 0xD2511F53;", "=l,r", [step], dtype=tl.uint64, is_pure=True, pack=1
-            )
-        else:
-            return step
-
-    @triton.jit
-    def multiply_sum(base, addend):
+    def multiply_sum(base, step):
         """High and low word of (base + step) * M0, where the sum does not carry, for many bases and the same steps.
 
-        In assembly, and the step's product, too, as LLVM would make one product of the two, and ptxas two sums of one.
+        In assembly, as LLVM would make one product of the two, and ptxas two sums of the base's.
         """
         if is_cuda():
             return tl.inline_asm_elementwise(
                 """
                 {
-                .reg .b64 %wide<1>;
-                mad.wide.u32 %wide0, $2, 0xD2511F53, $3;
-                mov.b64 {$1, $0}, %wide0;
+                .reg .b64 %wide<2>;
+                mul.wide.u32 %wide0, $3, 0xD2511F53;
+                mad.wide.u32 %wide1, $2, 0xD2511F53, %wide0;
+                mov.b64 {$1, $0}, %wide1;
                 }
                 """,
-                "=r,=r,r,l", [tl.full(addend.shape, base, tl.uint32), addend],
+                "=r,=r,r,r", [tl.full(step.shape, base, tl.uint32), step],
                 dtype=(tl.uint32, tl.uint32), is_pure=True, pack=1,
             )  # fmt: skip
         else:
-            return multiply_wide(base + addend, M0)
+            return multiply_wide(base + step, M0)
 
 else:
 
-    def as_addend(step):
-        return step
-
-    def multiply_sum(base, addend):
-        return multiply_wide(base + addend, M0)
+    def multiply_sum(base, step):
+        return multiply_wide(base + step, M0)
 
 
 @triton.jit
