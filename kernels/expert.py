@@ -3,9 +3,10 @@
 import triton
 import triton.language as tl
 
-from .blocks import group_values, interleaved, unit_values
+from .blocks import first_products, group_values, interleaved, unit_values
 from .division import quotient
 from .law import Law
+from .philox import M0, multiply_wide
 from .rounding import round_to
 
 # No value of these makes a kernel of its own.
@@ -87,7 +88,7 @@ def fill_along_columns(
     row = tl.arange(0, ROWS)[:, None]
     unit = tl.arange(0, GROUPS * 4 // VECTOR)[None, :] * (VECTOR // 4)
     counter, high = counters(group + row.to(tl.uint64) * groups_pitch, unit, WHOLE)
-    values = unit_values(counter, high, key, law, VECTOR).reshape(ROWS, GROUPS * 4)
+    values = unit_values(first_products(counter, 0, False, VECTOR), high, key, law, VECTOR).reshape(ROWS, GROUPS * 4)
     column = tl.arange(0, GROUPS * 4)[None, :]
     mask = row < tl.minimum(rows, ROWS).to(tl.int32)
     if not WHOLE:
@@ -108,7 +109,7 @@ def fill_along_rows(
     parts = ()
     for _ in tl.static_range(VECTOR):
         counter, high = counters(group, step, WHOLE)
-        parts = parts + (group_values(counter, high, key, law),)
+        parts = parts + (group_values(multiply_wide(counter, M0), high, key, law),)
         group += groups_pitch
     row = tl.arange(0, ROWS)[None, :]
     mask = row < tl.minimum(rows, ROWS).to(tl.int32) // VECTOR * VECTOR
@@ -144,7 +145,7 @@ def fill_elements(
     row = tl.arange(0, ROWS)[:, None]
     first = first + row.to(tl.uint64) * global_row_pitch
     group = first // 4 + first_group.to(tl.uint64) + tl.arange(0, GROUPS)[None, :].to(tl.uint64)
-    values = group_values(group.to(tl.uint32), (group >> 32).to(tl.uint32), key, law)
+    values = group_values(multiply_wide(group.to(tl.uint32), M0), (group >> 32).to(tl.uint32), key, law)
     # Below 0 where a row begins within a group, which is in the first tile of a row.
     column = tl.arange(0, GROUPS)[None, :] * 4 - (first % 4).to(tl.int32)
     least = tl.where(first_group == 0, 0, -4)

@@ -56,12 +56,15 @@ def raw_log2(bits, line, BUMP: tl.constexpr):
 
 
 @triton.jit
-def log2(y, origin, RATIO: tl.constexpr):
-    """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2)."""
+def log2(y, origin, RATIO: tl.constexpr, WHOLE: tl.constexpr):
+    """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2). WHOLE: the origin is an integer."""
     bits = y.to(tl.int32, bitcast=True)
-    exponent = (bits - 0x3F400000) & -0x800000  # in units of 2**-23
-    fraction = plus((bits - exponent).to(tl.float32, bitcast=True), -1.0)
-    line = fma(exponent.to(tl.float32), as_like(2.0**-23, y), as_like(origin, y))
+    power = (0x7F3FFFFF - bits) & -0x800000  # the bits of 2**-exponent, an integer in units of 2**-23
+    fraction = fma(y, power.to(tl.float32, bitcast=True), as_like(-1.0, y))  # exact, as all up to the line is
+    if WHOLE:
+        line = fma(power.to(tl.float32), as_like(-(2.0**-23), y), as_like(origin + 127.0, y))
+    else:
+        line = plus(fma(power.to(tl.float32), as_like(-(2.0**-23), y), as_like(127.0, y)), origin)
     return fma(fraction, polynomial(fraction, RATIO), line)
 
 
@@ -94,7 +97,7 @@ def value_of(word, law):
     elif law.REGIME == FAR:
         n = (r ^ end_of(r, law)).to(tl.uint32, bitcast=True)
         v = fma(n.to(tl.float32), as_like(law.scale, r), as_like(law.offset, r))
-        return plus(polynomial(log2(v, law.origin, law.LOG), law.coefficients), law.shift)
+        return plus(polynomial(log2(v, law.origin, law.LOG, False), law.coefficients), law.shift)
     elif law.REGIME == WIDE:
         n = (r ^ (r >> 31)) ^ 0x7FFFFFFF
         tail, minus_tail = both_signs(n.to(tl.float32), law.scale, law.offset)
@@ -112,7 +115,7 @@ def value_of(word, law):
             minus_tail = -tail
         else:
             tail, minus_tail = both_signs(n, law.scale, law.offset_right if law.SIDE == RIGHT else law.offset)
-        t = log2(fma(minus_tail, tail, tail), law.origin, law.LOG)
+        t = log2(fma(minus_tail, tail, tail), law.origin, law.LOG, True)
         x = from_tail(tail, law.gain, end & -0x80000000)
         return fma(x, polynomial(t, law.coefficients), as_like(law.shift, r))
 

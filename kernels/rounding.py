@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import num_threads
-from triton.language.target_info import cuda_capability_geq
+from triton.language.target_info import cuda_capability_geq, is_hip_cdna3, is_hip_cdna4
 
 
 @triton.jit
@@ -13,9 +13,19 @@ def as_like(scalar, t):
 
 
 @triton.jit
+def has_twos() -> tl.constexpr:
+    """Whether one instruction does two fmas of values that lie side by side in registers, as on gfx942 and gfx950."""
+    return tl.constexpr(is_hip_cdna3() or is_hip_cdna4())
+
+
+@triton.jit
 def in_pairs(t) -> tl.constexpr:
-    """Whether one instruction does two of the fmas of a thread: sm_100 and sm_103 have it, for two elements of a thread."""
-    return tl.constexpr(cuda_capability_geq(10) and not cuda_capability_geq(11) and t.numel >= 2 * num_threads())
+    """Whether one instruction does two of the fmas of a thread: of tensors whose last dimension is 2, where there are twos;
+    on sm_100 and sm_103, of any two of its elements."""
+    return tl.constexpr(
+        (has_twos() and t.shape[-1] == 2)
+        or (cuda_capability_geq(10) and not cuda_capability_geq(11) and t.numel >= 2 * num_threads())
+    )
 
 
 if isinstance(as_like, triton.JITFunction):
@@ -23,7 +33,16 @@ if isinstance(as_like, triton.JITFunction):
     @triton.jit
     def fma(x, y, z):
         """x * y + z, rounded once."""
-        if in_pairs(x):
+        if not in_pairs(x):
+            return tl.fma(x, y, z)
+        elif has_twos():
+            both = tl.inline_asm_elementwise(
+                "v_pk_fma_f32 $0, $1, $2, $3", "=v,v,v,v", [both_of(x), both_of(y), both_of(z)],
+                dtype=tl.uint64, is_pure=True, pack=1,
+            )  # fmt: skip
+            low, high = both.to(tl.uint32), (both >> 32).to(tl.uint32)
+            return tl.join(low, high).to(tl.float32, bitcast=True)
+        else:
             return tl.inline_asm_elementwise(
                 """
                 {
@@ -37,8 +56,12 @@ if isinstance(as_like, triton.JITFunction):
                 """,
                 "=r,=r,r,r,r,r,r,r", [x, y, z], dtype=tl.float32, is_pure=True, pack=2,
             )  # fmt: skip
-        else:
-            return tl.fma(x, y, z)
+
+    @triton.jit
+    def both_of(t):
+        """The bits of two values, the first one's low: a pair of registers, which nothing is moved for."""
+        low, high = tl.split(t.to(tl.uint32, bitcast=True))
+        return low.to(tl.uint64) | high.to(tl.uint64) << 32
 
     @triton.jit
     def both_signs(t, slope, offset):

@@ -33,7 +33,7 @@ def fill_table(
     first = tl.load(row_ptr + 2).to(tl.uint64)
     global_row_pitch = tl.load(row_ptr + 3).to(tl.uint64)
     columns = tl.load(row_ptr + 4)
-    programs_per_row, blocks_per_program = words(row_ptr + 5)
+    programs_per_row, log2_blocks = words(row_ptr + 5)
     multiplier, shift = words(row_ptr + 6)  # to divide by programs_per_row
     first_program, law = words(row_ptr + 7)
     split = tl.load(row_ptr + 8).to(tl.int32)
@@ -52,7 +52,7 @@ def fill_table(
     out_ptr += row.to(tl.int64) * row_pitch
     first += row.to(tl.uint64) * global_row_pitch
     fill_blocks(
-        out_ptr, first, columns, turn, blocks_per_program.to(tl.int32),
+        out_ptr, first, columns, turn.to(tl.int64), log2_blocks,
         (s0, s1, k0, k1), Law(REGIME, CLAMP, SIDE, LOG, *numbers, split, *bounds, coefficients),
         LOOP, None, VECTOR, UNITS,
     )  # fmt: skip

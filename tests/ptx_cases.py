@@ -1,4 +1,5 @@
-"""Fills whose compiled kernels are executed: every law, dtype and layout, over words that are the ends of a law."""
+"""Fills whose compiled kernels are executed: every law, dtype and layout, over words that are the ends of a law, and where the
+counter carries."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -89,9 +90,13 @@ def group_of(words: tuple[int, int, int, int]) -> tuple[Key, int]:
     raise AssertionError
 
 
-def part(layout: Layout, law: str, dtype: torch.dtype, words: tuple[int, int, int, int]) -> Part:
-    """A fill in which an element has each of the words."""
-    key, index = group_of(words)
+# Around these indices fills lie: past 2**63, with the words of EXTREMES, and where the number of a group grows past 32 bits.
+PLACES = (*map(group_of, EXTREMES), (Key(2**63 + 7, 2**62 + 11), 2**34))
+
+
+def part(layout: Layout, law: str, dtype: torch.dtype, place: tuple[Key, int]) -> Part:
+    """A fill that holds the four elements from an index on."""
+    key, index = place
     shape, sizes = layout.memory.shape, ((2**64 - 1) // prod(layout.inner), *layout.inner)
     offset, rest = [], index
     for size, whole, stride in zip(shape, sizes, row_major_strides(sizes), strict=True):
@@ -120,19 +125,23 @@ def cases(arch: str) -> list[Case]:
         regime = int(lower(LAWS[law]).regime)
         layout, turn = SMALL[(regime + 2 * k) % len(SMALL)], regime + k
         if ARCHES[turn % 3] == arch:
-            found += [Case((part(layout, law, dtype, words),)) for words in EXTREMES]
+            found += [Case((part(layout, law, dtype, place),)) for place in PLACES]
     for k, dtype in enumerate(DTYPES):
         for turn, layouts in enumerate(((FLAT, LOOP), (ODD,))):
             law = MAIN[(k + turn) % len(MAIN)]
             if ARCHES[(k + turn) % 3] == arch:
-                found += [Case((part(layout, law, dtype, EXTREMES[0]),), layout.programs) for layout in layouts]
+                found += [
+                    Case((part(layout, law, dtype, place),), layout.programs)
+                    for layout in layouts
+                    for place in (PLACES[0], PLACES[2])
+                ]
         for turn, layout in enumerate(WHOLE):
             law = MAIN[(k + turn) % len(MAIN)]
             if ARCHES[(k + turn) % 3] == arch or arch == "sm_100":  # which has two numbers in one instruction
-                found.append(Case((part(layout, law, dtype, EXTREMES[turn]),)))
+                found.append(Case((part(layout, law, dtype, PLACES[turn]),)))
         law = MAIN[(k + 2) % len(MAIN)]
         if ARCHES[(k + 2) % 3] == arch:
-            parts = tuple(part(layout, law, dtype, EXTREMES[n % 2]) for n, layout in enumerate(LIST))
+            parts = tuple(part(layout, law, dtype, PLACES[n % 3]) for n, layout in enumerate(LIST))
             found.append(Case(parts, 1 if k % 2 else None))  # in a loop over blocks, or of one block a program
     return found
 
@@ -146,5 +155,5 @@ def to_edit() -> dict[str, Case]:
         "box": (SMALL[2], "uniform", fp32),  # with stores of vectors
         "odd box": (SMALL[3], "4sigma", fp32),  # with both bounds, and masks
     }
-    cases = {name: Case((part(*what, EXTREMES[0]),)) for name, what in chosen.items()}
-    return cases | {"list": Case(tuple(part(layout, "uniform", bf16, EXTREMES[0]) for layout in LIST[1:3]))}
+    cases = {name: Case((part(*what, PLACES[0]),)) for name, what in chosen.items()}
+    return cases | {"list": Case(tuple(part(layout, "uniform", bf16, PLACES[0]) for layout in LIST[1:3]))}

@@ -14,9 +14,9 @@ from strategies import DTYPES, LAWS
 
 tree.use()
 
-from gpu import layouts, report, rows, truth  # noqa: E402
+from gpu import layouts, report, rows, runner, truth  # noqa: E402
 from gpu.here import Here, Sizes  # noqa: E402
-from gpu.steps import STEPS  # noqa: E402
+from gpu.steps import STEPS, Step  # noqa: E402
 
 from bench import layouts as bench_layouts  # noqa: E402
 from bench import rows as bench_rows  # noqa: E402
@@ -160,6 +160,41 @@ def test_no_step_takes_the_next_one_s_time(trouble):
     assert [
         row for row in trouble if row.get("step") == "endless" and row["kind"] == "case"
     ] == []  # to be run the next time
+
+
+@pytest.mark.parametrize(("seconds", "budget"), [(60, 7.0), (7, 60.0), (60, 0.0)], ids=["budget", "step", "nothing"])
+def test_a_step_is_ended_in_time(monkeypatch, tmp_path, seconds, budget):
+    """Of what is left of the budget and the step's own seconds, at the end of the shorter: by a clock that only ``sleep`` moves."""
+    now, begun, stopped = [100.0], [], []
+
+    class Worker:
+        why = ""
+
+        def __init__(self, *arguments):
+            begun.append(now[0])
+
+        def goes_on(self):
+            return True
+
+        def stop(self):
+            stopped.append(now[0])
+
+    def sleep(lasting):
+        now[0] += lasting
+
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(runner, "_Worker", Worker)
+    monkeypatch.setattr(runner, "_forked", lambda *arguments: SimpleNamespace(exitcode=0))
+    monkeypatch.setattr(runner, "_join", lambda process, end: None)
+    monkeypatch.setattr(runner, "STEPS", {name: Step(name, "", seconds, 1) for name in ("one", "two")})
+    file = rows.File(tmp_path / "rows.jsonl")
+    list(runner.run(["one", "two"], budget, "gpu.here", file))
+    ends = [100.0 + min(seconds, budget), 100.0 + min(2 * seconds, budget)]
+    for end, at in zip(ends, stopped, strict=False):
+        assert end <= at <= end + 2 * runner.LOOK
+    # Of a budget that is spent, the next step gets none.
+    assert len(begun) == len(stopped) == (0 if budget == 0 else 1 if budget < seconds else 2)
+    assert {row["ended"] for row in file.read()} == {False}
 
 
 def filled():

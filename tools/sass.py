@@ -96,7 +96,7 @@ def compiled(law: str, dtype: str, layout: str, arch: str):
     arguments = (tensor, *launch.place, 1, 2, 3, 4, *launch.law)
     if kernel is fill_rows:
         elements = constexprs["UNITS"] * constexprs["VECTOR"]
-        turns = arguments[kernel.arg_names.index("blocks_per_program")]
+        turns = 1 << arguments[kernel.arg_names.index("log2_blocks")]
     else:
         elements, turns = constexprs["ROWS"] * constexprs["GROUPS"] * 4, 1
     signature: dict[str, object] = {}

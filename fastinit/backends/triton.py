@@ -42,7 +42,7 @@ INTERPRETED = not isinstance(fill_rows, triton.JITFunction)
 WARPS = 4
 UNITS = 1024  # of a block of a row: 32 fp32 or 64 bf16 elements a thread share what a block has in common
 PROGRAMS = 4096  # enough for every multiprocessor; past that, each program gets up to BLOCKS blocks
-BLOCKS = 8
+BLOCKS = 8  # a power of two
 TILE = 1024  # groups of four of a tile of a box
 WIDTH = 256  # of them along the columns, at most
 TRANSPOSED_WIDTH = 2  # where memory runs along the rows
@@ -139,20 +139,26 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
     while len(axes) == 2 and units > 32 and units * vector > column.size:
         units //= 2
     size = units * vector
-    # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.
-    begin = first % size if row.global_stride % size == 0 else size - 1
-    blocks = (begin + column.size - 1) // size + 1
-    blocks_per_program = min(max(row.size * blocks // PROGRAMS, 1), BLOCKS, blocks)
+    blocks = spans(first, row.global_stride, column.size, size)
+    log2_blocks = min(max(row.size * blocks // PROGRAMS, 1), BLOCKS, blocks).bit_length() - 1
+    programs_per_row = spans(first, row.global_stride, column.size, size << log2_blocks)
     aligned = len(axes) == 1 and first % vector == column.size % vector == 0
     return Launch(
         fill_rows,
-        row.size * triton.cdiv(blocks, blocks_per_program),
+        row.size * programs_per_row,
         0,
-        (row.stride, first, row.global_stride, column.size, blocks, blocks_per_program),
+        (row.stride, first, row.global_stride, column.size, programs_per_row, log2_blocks),
         _law_arguments(law, dtype),
         _law_options(law, _clamp(law, dtype)[0])
         | dict(FLAT=len(axes) == 1, ALIGNED=aligned, VECTOR=vector, UNITS=units),
     )
+
+
+def spans(first: int, global_row_pitch: int, columns: int, size: int) -> int:
+    """How many spans of a size, each at a multiple of it in the global index, the worst row reaches into: one that begins at
+    the end of a span, unless all begin alike."""
+    begin = first % size if global_row_pitch % size == 0 else size - 1
+    return (begin + columns - 1) // size + 1
 
 
 def _box(axes: list[Axis], first: int, offset: int, dtype: torch.dtype, law: Distribution) -> Launch:

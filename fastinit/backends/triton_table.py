@@ -21,7 +21,7 @@ from fastinit.shard.axes import Axis, merge_axes
 from fastinit.shard.geometry import Shape, row_major_strides
 
 PROGRAMS = 4096  # as for one tensor: enough for every multiprocessor
-BLOCKS = 8  # of a program at most
+BLOCKS = 8  # of a program at most; a power of two
 UNITS = (1024, 256, 64)  # of a block, by the length of a row; half as many where the regime is not light
 # Of one tensor in the table. With more rows, or blocks, filling it takes longer than a launch of its own.
 ROWS_AT_MOST, BLOCKS_AT_MOST = 64, 4096
@@ -35,7 +35,7 @@ ROW = np.dtype(
         ("global_row_pitch", np.uint64),
         ("columns", np.int64),
         ("programs_per_row", np.uint32),
-        ("blocks_per_program", np.uint32),
+        ("log2_blocks", np.uint32),  # of a program
         ("multiplier", np.uint32),  # to divide by programs_per_row
         ("shift", np.uint32),
         ("first_program", np.uint32),
@@ -131,11 +131,10 @@ def _launch(rows: Any, dtype: str, units: int, distributions: Sequence[Distribut
     rows["split"] = np.array([split_of(law) for law in lowered])[rows["law"]]
     units = units if is_light(lowered[0], dtype) else units // 2
     size = units * vector_of(dtype)
-    # As many blocks as the worst row needs: one that begins at the end of a block, unless all begin alike.
-    begin = np.where(rows["global_row_pitch"] % np.uint64(size) == 0, rows["first_index"] % np.uint64(size), size - 1)
-    blocks = (begin.astype(np.int64) + rows["columns"] - 1) // size + 1
-    rows["blocks_per_program"] = np.minimum(min(max(int((blocks * rows["rows"]).sum()) // PROGRAMS, 1), BLOCKS), blocks)
-    rows["programs_per_row"] = -(-blocks // rows["blocks_per_program"])
+    blocks = _spans(rows, np.full(len(rows), size))
+    at_most = min(max(int((blocks * rows["rows"]).sum()) // PROGRAMS, 1), BLOCKS)
+    rows["log2_blocks"] = np.log2(np.minimum(at_most, blocks)).astype(np.uint32)
+    rows["programs_per_row"] = _spans(rows, size << rows["log2_blocks"].astype(np.int64))
     rows["multiplier"], rows["shift"] = reciprocal(rows["programs_per_row"].astype(np.int64))
     programs = rows["rows"] * rows["programs_per_row"].astype(np.int64)
     rows["first_program"] = np.cumsum(programs) - programs
@@ -144,7 +143,7 @@ def _launch(rows: Any, dtype: str, units: int, distributions: Sequence[Distribut
         laws[0],
         clamp,
         units,
-        bool((rows["blocks_per_program"] > 1).any()),
+        bool(rows["log2_blocks"].any()),
         int(programs.sum()),
         (
             rows.view(np.int64).reshape(len(rows), -1)[:, : ROW_FIELDS.value],
@@ -152,6 +151,14 @@ def _launch(rows: Any, dtype: str, units: int, distributions: Sequence[Distribut
             np.repeat(np.arange(len(rows), dtype=np.int32), programs),
         ),
     )
+
+
+def _spans(rows: Any, size: Any) -> Any:
+    """How many spans of a size, each at a multiple of it in the global index, a row of each ROW reaches into at most: one that
+    begins at the end of a span, unless all begin alike."""
+    alike = rows["global_row_pitch"] % size.astype(np.uint64) == 0
+    begin = np.where(alike, rows["first_index"] % size.astype(np.uint64), (size - 1).astype(np.uint64)).astype(np.int64)
+    return (begin + rows["columns"] - 1) // size + 1
 
 
 def _table(laws: Sequence[Lowered], bounds: Sequence[tuple[float, float]]) -> Any:

@@ -5,14 +5,14 @@ alone, for which there is an allowance, twice the sum of all of them at their wo
 """
 
 from collections.abc import Callable
-from math import frexp, inf, sqrt
+from math import frexp, inf, log2, sqrt
 
 from fastinit.law.formats import FORMATS, round_to
 from fastinit.law.lowered import Lowered, Regime, nearest
-from fastinit.law.quantile_table import LOG_BUMP, WIDE_CENTRE, WIDE_Y_STEP
+from fastinit.law.quantile_table import LOG_BUMP, SKEW_CENTRE, WIDE_CENTRE, WIDE_Y_STEP
 
 # Of x * P, relatively.
-_CENTRAL_NOISE, _WIDE_NOISE = 2.0**-20, 2.0**-18
+_CENTRAL_NOISE, _WIDE_NOISE, _SKEW_NOISE = 2.0**-20, 2.0**-18, 2.0**-15
 _FIRST, _LAST = -(2.0**31), 2.0**31  # as fp32: the last word rounds up
 
 
@@ -29,6 +29,9 @@ def ends(law: Lowered) -> tuple[float, float]:
         case Regime.WIDE:
             value = _wide(law)
             return _end(law.shift, -value, -_WIDE_NOISE), _end(law.shift, value, _WIDE_NOISE)
+        case Regime.SKEW:
+            first, last = _skew(law, int(_FIRST)), _skew(law, int(_LAST) - 1)
+            return _end(law.shift, first, -_SKEW_NOISE), _end(law.shift, last, _SKEW_NOISE)
     return -inf, inf
 
 
@@ -82,6 +85,15 @@ def _wide(law: Lowered) -> float:
     low, high = law.coefficients[:WIDE_Y_STEP], law.coefficients[WIDE_Y_STEP:]
     factor = _polynomial(low, t) + t ** (WIDE_Y_STEP - 1) * y * _polynomial(high, t)
     return law.gain * (1 - 2 * law.offset) * factor
+
+
+def _skew(law: Lowered, word: int) -> float:
+    """x * P; the tail and x are rounded as in the kernel, so that x is 0 where a bound is the mean."""
+    right = word >= law.split
+    distance = _LAST - 1 - word if right else word - _FIRST
+    tail = nearest(nearest(distance) * law.scale + (law.offset_right if right else law.offset))
+    x = nearest(law.gain * (1 - 2 * tail)) * (1 if right else -1)
+    return x * _polynomial(law.coefficients, log2(tail * (1 - tail)) + 2 - SKEW_CENTRE)
 
 
 def _raw_log2(y: float) -> float:

@@ -15,6 +15,7 @@ from bench.providers import DTYPES
 from fastinit import Key, LocalShard, direct
 from fastinit.backends import triton as backend
 from fastinit.backends import triton_table
+from fastinit.backends.triton import spans
 from fastinit.backends.triton_launch import Launch, Repeated
 from fastinit.law.distributions import Distribution, Normal
 from gpu import clamped
@@ -161,13 +162,14 @@ def _persistent(here: Here, dtype: torch.dtype, law: Distribution) -> Group:
 
 
 def of_programs(launch: Launch, programs: int) -> Launch:
-    """A flat launch of at most so many programs, which share its blocks."""
-    names = launch.kernel.arg_names[1:]
-    blocks = launch.place[names.index("blocks_per_row")]
-    share = -(-blocks // programs)
-    place = list(launch.place)
-    place[names.index("blocks_per_program")] = share
-    return replace(launch, programs=-(-blocks // share), place=tuple(place))
+    """A flat launch of at most so many programs, and more than half of them, which share its blocks."""
+    place = dict(zip(launch.kernel.arg_names[1:], launch.place, strict=False))
+    first, columns, size = place["first_index"], place["columns"], launch.options["UNITS"] * launch.options["VECTOR"]
+    log2_blocks = (-(-columns // size // programs) - 1).bit_length()
+    place["programs_per_row"] = spans(first, 0, columns, size << log2_blocks)
+    return replace(
+        launch, programs=place["programs_per_row"], place=tuple((place | dict(log2_blocks=log2_blocks)).values())
+    )
 
 
 class _Noting:
