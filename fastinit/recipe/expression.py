@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from fastinit.model.report import law_text
-from fastinit.recipe.lifting import TimeStep, law_of
+from fastinit.recipe.intermediate import TimeStep, law_of
 from fastinit.recipe.pieces import pieces_of
-from fastinit.recipe.values import Call, Drawn, Foreign, Given, Lost, Read, Same, Value
+from fastinit.recipe.values import Call, Drawn, Foreign, Literal, Lost, Read, Same, Value
 
 _LONGEST = 240  # characters
 _PLACES = {"clone", "_to_copy", "expand", "copy", "contiguous", "alias"}  # which change nothing of what a value is
@@ -38,7 +38,7 @@ def _text(value: Any, depth: int = 0) -> str:
             return f"[{law_text(law_of(law))}]" if law_of(law) is law else f"[{law}]"
         case Same(number):
             return f"{number:g}"
-        case Foreign(tensor) | Given(tensor):
+        case Foreign(tensor) | Literal(tensor):
             return f"a tensor of shape {tuple(tensor.shape)}"
         case Lost(why):
             return f"lost: {why}"

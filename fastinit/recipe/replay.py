@@ -10,18 +10,18 @@ from torch.utils._pytree import tree_map_only
 
 from fastinit.model.filling import fill_law_
 from fastinit.model.tiles import Computed
-from fastinit.recipe.boxes import View
 from fastinit.recipe.expression import expression
-from fastinit.recipe.lifting import TimeStep, law_of
+from fastinit.recipe.intermediate import TimeStep, law_of
 from fastinit.recipe.operators import operator_of, tensors_in, written_by
 from fastinit.recipe.pieces import reached_from
+from fastinit.recipe.places import Placed
 from fastinit.recipe.values import (
     VALUES,
     Call,
     Drawn,
     Foreign,
-    Given,
     Leaf,
+    Literal,
     Lost,
     Read,
     Same,
@@ -29,19 +29,9 @@ from fastinit.recipe.values import (
     Value,
     inputs_of,
 )
-from fastinit.shard.geometry import Shape
 from fastinit.stream import Key
 
 _UNSEEN = (Unwritten, Lost)  # where those are written, and not written over, a parameter is refused
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where the numbers of a leaf come from: a view of a logical tensor that has a stream."""
-
-    stream: str
-    shape: Shape
-    view: View
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +85,7 @@ class _Replay:
                 return drawn if view is None else drawn.as_strided(view.shape, view.strides, view.offset)
             case Same(number, shape):
                 return torch.full(shape, number, dtype=torch.float64, device="cpu")
-            case Given(tensor) | Foreign(tensor):
+            case Literal(tensor) | Foreign(tensor):
                 return _widened(tensor)
             case Read():
                 return self._read(value)

@@ -63,7 +63,7 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Given:
+class Literal:
     """Numbers that were given in Python."""
 
     tensor: Tensor
@@ -112,8 +112,8 @@ class Read:
     view: View
 
 
-Value = Drawn | Same | Unwritten | Foreign | Given | Settled | Lost | Call | Read
-VALUES = (Drawn, Same, Unwritten, Foreign, Given, Settled, Lost, Call, Read)
+Value = Drawn | Same | Unwritten | Foreign | Literal | Settled | Lost | Call | Read
+VALUES = (Drawn, Same, Unwritten, Foreign, Literal, Settled, Lost, Call, Read)
 
 
 class State(NamedTuple):
