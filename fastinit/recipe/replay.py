@@ -1,5 +1,6 @@
 """Replay: a value computed again, in fp64 on the CPU, from numbers that are drawn by key."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,23 +60,35 @@ class _Replay:
     def __init__(self, placed: Mapping[Leaf, Placed], seed: int) -> None:
         self.placed = placed
         self.seed = seed
-        self.known: dict[int, Tensor] = {}
+        self.known: dict[int, Tensor] = {}  # as long as something is still to be computed from them
 
     def of(self, value: Value) -> Tensor:
-        """A value, computed once. What is returned is read only.
+        """A value. Each that it is made from is computed once, and let go when the last that needs it is there.
 
         What it is made from comes first, so that a long computation is no deep recursion.
         """
+        needed = _times_needed(value)
+        computed: set[int] = set()
         waiting = [value]
         while waiting:
             last = waiting[-1]
-            missing = [other for other in _made_from(last) if id(other) not in self.known]
-            if missing and id(last) not in self.known:
+            missing = [other for other in _made_from(last) if id(other) not in computed]
+            if missing and id(last) not in computed:
                 waiting += missing
                 continue
-            if id(last) not in self.known:
-                self.known[id(last)] = self._computed(last)
             waiting.pop()
+            if id(last) in computed:
+                continue
+            self.known[id(last)] = self._computed(last)
+            computed.add(id(last))
+            for other in _made_from(last):
+                needed[id(other)] -= 1
+                if not needed[id(other)]:
+                    del self.known[id(other)]
+        return self.known.pop(id(value))
+
+    def _known(self, value: Value) -> Tensor:
+        """One that was computed; read only."""
         return self.known[id(value)]
 
     def _computed(self, value: Value) -> Tensor:
@@ -109,7 +122,7 @@ class _Replay:
         state, view = value.state, value.view
         writes = [(view, value) for view, value in state.writes() if not isinstance(value, _UNSEEN)]
         size = max([view.end, *(written.end for written, _ in writes)])
-        values = [self.of(value) for _, value in writes]
+        values = [self._known(value) for _, value in writes]
         storage = torch.full((size,), 0, dtype=_wide(state.dtype), device="cpu")
         if isinstance(state.base, Foreign):
             held = state.base.tensor
@@ -121,7 +134,7 @@ class _Replay:
 
     def _called(self, call: Call) -> Tensor:
         operator = operator_of(call.function)
-        args, kwargs = tree_map_only(VALUES, self.of, (call.args, call.kwargs))
+        args, kwargs = tree_map_only(VALUES, self._known, (call.args, call.kwargs))
         kwargs = {
             name: _setting(name, given) for name, given in kwargs.items() if name not in ("pin_memory", "generator")
         }
@@ -139,6 +152,18 @@ def _made_from(value: Value) -> Iterator[Value]:
         yield from inputs_of(value)
     elif isinstance(value, Read):
         yield from (written for _, written in value.state.writes() if not isinstance(written, _UNSEEN))
+
+
+def _times_needed(value: Value) -> Counter[int]:
+    """How often each value that one is made from is needed for another."""
+    needed: Counter[int] = Counter()
+    waiting = [value]
+    while waiting:
+        for other in _made_from(waiting.pop()):
+            if not needed[id(other)]:
+                waiting.append(other)
+            needed[id(other)] += 1
+    return needed
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
