@@ -17,9 +17,12 @@ from fastinit.recipe.hooks import recording
 from fastinit.recipe.marks import check_marks
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.own import own_init
+from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.recipe import Recipe
+from fastinit.recipe.replay import Graph
 from fastinit.recipe.tape import Tape
-from fastinit.recipe.values import Leaf
+from fastinit.recipe.unchanged import unchanged
+from fastinit.recipe.values import Foreign, Leaf
 from fastinit.stream import Key
 
 
@@ -59,19 +62,27 @@ def record(
             off drawn values.
         TypeError: what is no module, and no function that returns one.
 
-    Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves for a parameter.
+    What is recorded stays as it was, on any device: what its initialisation writes to the memory of parameters and buffers, and
+    which of them it replaces, is put back, also after an error. A storage that is written to is copied meanwhile; a model on the
+    meta device has none. Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves
+    for a parameter.
     """
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
-    with recording(tape, weightless):
-        root, built = _built(model, device)
-        ran = own_init(root, init, built)
-    found = tied(parameters_of(root))
-    check_present(root, found)
-    check_marks(found, rename is not None)
-    parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
-    bound = bind(parameters, tape.storages)
+    with unchanged(model):
+        with recording(tape, weightless):
+            root, built = _built(model, device)
+            ran = own_init(root, init, built)
+        found = tied(parameters_of(root))
+        check_present(root, found)
+        check_marks(found, rename is not None)
+        parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
+        bound = bind(parameters, tape.storages)
+    for entry in bound.entries:
+        for value in reached_from(entry.computed.read) if isinstance(entry.computed, Graph) else ():
+            if isinstance(value, Foreign):
+                value.keep()
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
     check(bound, left, ran)
     settled = [entry.name for entry in bound.entries if entry.settled]

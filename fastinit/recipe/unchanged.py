@@ -1,0 +1,91 @@
+"""Unchanged: what is recorded is afterwards what it was, whatever its initialisation wrote to real memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
+
+from fastinit.recipe.operators import operator_of, tensors_in, written_by
+
+_MARK = "_is_hf_initialized"  # by which transformers leaves out what it has initialised
+
+
+@contextmanager
+def unchanged(model: Any) -> Iterator[None]:
+    """Within it, memory that was there before may be written to, and the model's parameters and buffers be replaced.
+
+    Afterwards all of that is as it was. A storage is copied when it is first written to: numbers that are drawn are not written
+    where nobody asks for them, so most never are. It is entered before what notes operators, of which it sees those that are run.
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    members: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (table, dict(table)) for module in modules for table in (module._parameters, module._buffers)
+    ]
+    held = {id(tensor): tensor for _, before in members for tensor in before.values() if tensor is not None}
+    places = [(tensor, tensor.data) for tensor in held.values() if _has_memory(tensor)]
+    marked = [(vars(each), vars(each).get(_MARK)) for each in (*modules, *held.values())]
+    kept = _Kept()
+    try:
+        with kept:
+            yield
+    finally:
+        kept.put_back()
+        for table, before in members:
+            table.clear()
+            table.update(before)
+        for tensor, data in places:
+            if tensor.untyped_storage()._cdata != data.untyped_storage()._cdata:  # it was given another memory
+                tensor.data = data
+        for attributes, mark in marked:
+            attributes.pop(_MARK, None)
+            if mark is not None:
+                attributes[_MARK] = mark
+
+
+def _has_memory(tensor: Any) -> bool:
+    return not tensor.is_meta and not is_lazy(tensor) and not is_traceable_wrapper_subclass(tensor)
+
+
+class _Kept(TorchDispatchMode):
+    """Keeps what a storage holds that was not made here, before it is written to."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._made: set[StorageWeakRef] = set()
+        self._before: dict[StorageWeakRef, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        operator = operator_of(function)
+        for tensor in written_by(operator, args, kwargs):
+            for storage in _storages(tensor):
+                reference = StorageWeakRef(storage)
+                if reference not in self._made and reference not in self._before:
+                    self._before[reference] = storage, storage.clone()
+        result = function(*args, **kwargs)
+        if not operator.views and not operator.written:
+            self._made.update(StorageWeakRef(storage) for tensor in tensors_in(result) for storage in _storages(tensor))
+        return result
+
+    def put_back(self) -> None:
+        """What each storage held."""
+        for storage, before in self._before.values():
+            if storage.nbytes() != before.nbytes():
+                storage.resize_(before.nbytes())
+            storage.copy_(before)
+
+
+def _storages(tensor: Any) -> list[torch.UntypedStorage]:
+    """Where a tensor has its values: nowhere on the meta device, and those of a DTensor and its like are inside of it."""
+    if tensor.is_meta:
+        return []
+    if is_traceable_wrapper_subclass(tensor):
+        names, _ = tensor.__tensor_flatten__()
+        return [storage for name in names for storage in _storages(getattr(tensor, name))]
+    storage: torch.UntypedStorage = tensor.untyped_storage()
+    return [] if storage.device.type == "meta" else [storage]  # as a fake tensor's
