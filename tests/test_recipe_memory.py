@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import fastinit
-from fastinit.recipe.replay import Graph
+from fastinit.recipe.graph import Graph
 
 ELEMENTS = 2**12
 WIDE = 8 * ELEMENTS  # bytes of a parameter's values in fp64

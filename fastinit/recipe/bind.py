@@ -16,9 +16,9 @@ from torch import Tensor
 from fastinit.model.tiles import Tile
 from fastinit.recipe.boxes import Box, View, merged
 from fastinit.recipe.entries import Entry
+from fastinit.recipe.graph import Graph
 from fastinit.recipe.pieces import pieces_of, reached_from
 from fastinit.recipe.places import Placed, in_parameter, in_source
-from fastinit.recipe.replay import Graph
 from fastinit.recipe.seen import Seen, law_of_piece, leaves_of, why_lost
 from fastinit.recipe.storages import Storages
 from fastinit.recipe.values import Drawn, Foreign, Leaf, Read, Settled, Unwritten

@@ -29,7 +29,7 @@ class Entry:
             return "derived"
         if not self.tiles:
             return "kept"
-        if any(tile.source != self.name for tile in self.tiles if not isinstance(tile.law, Constant)):
+        if any(source != self.name for source in self.sources):
             return "shared"
         if len(self.tiles) > 1:
             return "laws by box"
@@ -39,10 +39,28 @@ class Entry:
     def note(self) -> str:
         """A word for the report on where its numbers come from, where that is not its own name."""
         if self.computed is not None:
-            return f"derived from {', '.join(self.computed.sources)}" if self.computed.sources else "derived"
-        others = dict.fromkeys(tile.source for tile in self.tiles if not isinstance(tile.law, Constant))
-        others.pop(self.name, None)
+            return f"derived from {', '.join(self.sources)}" if self.sources else "derived"
+        others = [source for source in self.sources if source != self.name]
         return f"shares {', '.join(others)}'s values" if others else ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The streams whose numbers it has."""
+        if self.computed is not None:
+            return self.computed.sources
+        return tuple(dict.fromkeys(tile.source for tile in self.tiles if not isinstance(tile.law, Constant)))
+
+    @property
+    def content(self) -> object:
+        """All that its values depend on: equal contents are equal values. What is constant has no source."""
+        if self.computed is not None:
+            return self.computed
+        return tuple(
+            (tile.offset, tile.shape, tile.law)
+            if isinstance(tile.law, Constant)
+            else (tile.offset, tile.shape, tile.law, tile.source, tile.shard)
+            for tile in self.tiles
+        )
 
     def text(self) -> str:
         """What it is filled with, for people: each law with the rows, or the box, that it is for."""

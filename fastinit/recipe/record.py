@@ -13,13 +13,13 @@ from fastinit.model.shown import shown
 from fastinit.model.walk import parameters_of, tied
 from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry
+from fastinit.recipe.graph import Graph
 from fastinit.recipe.hooks import recording
 from fastinit.recipe.marks import check_marks
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.own import own_init
 from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.recipe import Recipe
-from fastinit.recipe.replay import Graph
 from fastinit.recipe.tape import Tape
 from fastinit.recipe.unchanged import unchanged
 from fastinit.recipe.values import Foreign, Leaf

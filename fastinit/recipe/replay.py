@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +9,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from fastinit.model.filling import fill_law_
-from fastinit.model.tiles import Computed
-from fastinit.recipe.expression import expression
 from fastinit.recipe.intermediate import TimeStep, law_of
 from fastinit.recipe.operators import operator_of, tensors_in, written_by
-from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.places import Placed
 from fastinit.recipe.values import (
     VALUES,
@@ -32,28 +28,13 @@ from fastinit.recipe.values import (
 )
 from fastinit.stream import Key
 
+_UNUSED = {"pin_memory", "generator"}
 _UNSEEN = (Unwritten, Lost)  # where those are written, and not written over, a parameter is refused
 
 
-@dataclass(frozen=True, slots=True)
-class Graph(Computed):
-    """The values of a parameter: a part of a storage, and where the leaves that it is made from come from."""
-
-    read: Read
-    placed: Mapping[Leaf, Placed]
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The streams whose numbers it is made from."""
-        leaves = {value.leaf for value in reached_from(self.read) if isinstance(value, Drawn)}
-        return tuple(dict.fromkeys(self.placed[leaf].stream for leaf in sorted(leaves, key=lambda leaf: leaf.order)))
-
-    def __str__(self) -> str:
-        return expression(self.read)
-
-    def value(self, seed: int) -> Tensor:
-        """The whole logical tensor."""
-        return _Replay(self.placed, seed).of(self.read)
+def value_of(value: Value, placed: Mapping[Leaf, Placed], seed: int) -> Tensor:
+    """A value, with the numbers of its leaves from where they are placed."""
+    return _Replay(placed, seed).of(value)
 
 
 class _Replay:
@@ -123,7 +104,7 @@ class _Replay:
         writes = [(view, value) for view, value in state.writes() if not isinstance(value, _UNSEEN)]
         size = max([view.end, *(written.end for written, _ in writes)])
         values = [self._known(value) for _, value in writes]
-        storage = torch.full((size,), 0, dtype=_wide(state.dtype), device="cpu")
+        storage = torch.full((size,), 0, dtype=wide(state.dtype), device="cpu")
         if isinstance(state.base, Foreign):
             held = state.base.tensor
             whole = held.as_strided((min(size, held.untyped_storage().nbytes() // held.itemsize),), (1,), 0)
@@ -135,9 +116,7 @@ class _Replay:
     def _called(self, call: Call) -> Tensor:
         operator = operator_of(call.function)
         args, kwargs = tree_map_only(VALUES, self._known, (call.args, call.kwargs))
-        kwargs = {
-            name: _setting(name, given) for name, given in kwargs.items() if name not in ("pin_memory", "generator")
-        }
+        kwargs = settings(kwargs)
         written = {position for position, _ in operator.written}
         args = tuple(tree_map_only(Tensor, Tensor.clone, arg) if k in written else arg for k, arg in enumerate(args))
         targets = written_by(operator, args, kwargs)
@@ -166,15 +145,21 @@ def _times_needed(value: Value) -> Counter[int]:
     return needed
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What stands for a dtype: fp64 for those of floating point."""
     return torch.float64 if dtype.is_floating_point else dtype
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(device="cpu", dtype=_wide(tensor.dtype))
+def settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that an operator is called with by name: on the CPU, and wide."""
+    return {name: _setting(name, given) for name, given in sorted(kwargs.items()) if name not in _UNUSED}
 
 
 def _setting(name: str, given: Any) -> Any:
     if name == "device":
         return torch.device("cpu")
-    return _wide(given) if isinstance(given, torch.dtype) else given
+    return wide(given) if isinstance(given, torch.dtype) else given
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(device="cpu", dtype=wide(tensor.dtype))
