@@ -86,7 +86,9 @@ class Recipe:
             if one.tied != two.tied:
                 lines.append(f"{shown(name)}: tied to {list(one.tied)}, not {list(two.tied)}")
             if not _alike(one, two):
-                lines.append(f"{shown(name)}: {_words(one)}, not {_words(two)}")
+                words, others = _words(one), _words(two)
+                otherwise = f"not {others}" if words != others else "computed otherwise"
+                lines.append(f"{shown(name)}: {words}, {otherwise}")
         return Difference(tuple(lines))
 
     def rules(
