@@ -17,6 +17,7 @@ from fastinit.model.tiles import Tile
 from fastinit.recipe.boxes import Box, View, merged
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.graph import Graph
+from fastinit.recipe.history import earlier_fills
 from fastinit.recipe.pieces import pieces_of, reached_from
 from fastinit.recipe.places import Placed, in_parameter, in_source
 from fastinit.recipe.seen import Seen, law_of_piece, leaves_of, why_lost
@@ -65,7 +66,9 @@ def bind(
             bound.unwritten.append(names[0])
             continue
         pieces = pieces_of(state, view)
-        found = Seen(names, tuple(tensor.shape), Read(state, view), pieces, list(map(law_of_piece, pieces or ())))
+        read = Read(state, view)
+        earlier = earlier_fills(storages.overwritten(tensor), read)
+        found = Seen(names, tuple(tensor.shape), read, pieces, list(map(law_of_piece, pieces or ())), earlier)
         if state.dtype != tensor.dtype:
             bound.lost[names[0]] = "its bytes were written as another dtype"
         elif any(isinstance(piece.value, Unwritten) for piece in pieces or ()):
@@ -110,12 +113,12 @@ class _Binder:
     def entry(self, found: Seen) -> Entry:
         """What a parameter is filled with."""
         if found.pieces and isinstance(found.pieces[0].value, Settled):
-            return Entry(found.names[0], found.names[1:], found.shape, settled=True)
+            return Entry(*found.identity, settled=True)
         tiles = self._tiles(found) if found.is_lawful else None
         if tiles is None:
             self._own(found)
-            return Entry(found.names[0], found.names[1:], found.shape, computed=Graph(found.read, self.placed))
-        return Entry(found.names[0], found.names[1:], found.shape, tiles=tiles)
+            return Entry(*found.identity, computed=Graph(found.read, self.placed), earlier=found.earlier)
+        return Entry(*found.identity, tiles, earlier=found.earlier)
 
     def _hold(self, found: Seen) -> None:
         """The first that holds a shared leaf as it is gives it its name."""

@@ -21,6 +21,7 @@ class Entry:
     tiles: tuple[Tile, ...] = ()
     computed: Computed | None = None
     settled: bool = False  # fastinit has filled it with a key of its own
+    earlier: tuple[str, ...] = ()  # what it was filled with before, in words; nothing of its values depends on that
 
     @property
     def kind(self) -> str:
@@ -37,11 +38,12 @@ class Entry:
 
     @property
     def note(self) -> str:
-        """A word for the report on where its numbers come from, where that is not its own name."""
-        if self.computed is not None:
-            return f"derived from {', '.join(self.sources)}" if self.sources else "derived"
+        """A word for the report on where its numbers come from, where that is not its own name, and on earlier fills."""
         others = [source for source in self.sources if source != self.name]
-        return f"shares {', '.join(others)}'s values" if others else ""
+        words = [f"shares {', '.join(others)}'s values"] if others else []
+        if self.computed is not None:
+            words = [f"derived from {', '.join(self.sources)}" if self.sources else "derived"]
+        return "; ".join([*words, *([f"after {', then '.join(self.earlier)}"] if self.earlier else [])])
 
     @property
     def sources(self) -> tuple[str, ...]:

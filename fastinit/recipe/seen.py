@@ -25,6 +25,12 @@ class Seen:
     read: Read
     pieces: list[Piece] | None  # None where they are no boxes
     laws: list[Law | None]  # of the pieces
+    earlier: tuple[str, ...]  # fills that nothing is to be seen of, in words
+
+    @property
+    def identity(self) -> tuple[str, tuple[str, ...], Shape]:
+        """Its name, those that are tied to it, and its shape."""
+        return self.names[0], self.names[1:], self.shape
 
     @property
     def is_lawful(self) -> bool:

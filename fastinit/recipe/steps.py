@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from fastinit.recipe.boxes import View
-from fastinit.recipe.pieces import pieces_of
+from fastinit.recipe.pieces import seen_writes
 from fastinit.recipe.places import Placed
 from fastinit.recipe.replay import settings, wide
 from fastinit.recipe.values import VALUES, Call, Drawn, Foreign, Leaf, Literal, Read, Same, Value, inputs_of
@@ -67,13 +67,8 @@ def _step(value: Value, numbers: Mapping[int, int], placed: Mapping[Leaf, Placed
 def _seen_in(read: Read) -> list[tuple[View | None, Value]]:
     """The writes that something is to be seen of, the oldest first, and what was there before them."""
     writes: list[tuple[View | None, Value]] = [(None, read.state.base), *reversed(list(read.state.writes()))]
-    pieces = pieces_of(read.state, read.view.distinct())
-    if pieces is None:
-        return writes
-    if len(pieces) == 1 and pieces[0].value is read.state.value:
-        return writes[-1:]
-    numbers = {piece.write[0] if isinstance(piece.write, tuple) else piece.write for piece in pieces}
-    return [write for number, write in enumerate(writes) if number in numbers]
+    seen = seen_writes(read)
+    return [write for number, write in enumerate(writes) if number in seen]
 
 
 def _digest(tensor: Tensor) -> str:
