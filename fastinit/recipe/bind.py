@@ -19,10 +19,10 @@ from fastinit.recipe.entries import Entry
 from fastinit.recipe.graph import Graph
 from fastinit.recipe.history import earlier_fills
 from fastinit.recipe.pieces import pieces_of, reached_from
-from fastinit.recipe.places import Placed, in_parameter, in_source
+from fastinit.recipe.places import Placed, by_view, in_parameter, in_source
 from fastinit.recipe.seen import Seen, law_of_piece, leaves_of, why_lost
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Drawn, Foreign, Leaf, Read, Settled, Unwritten
+from fastinit.recipe.values import Drawn, Foreign, Leaf, Read, Settled, Unwritten, Value
 from fastinit.shard.geometry import LocalShard
 
 
@@ -132,12 +132,22 @@ class _Binder:
 
     def _own(self, found: Seen) -> None:
         """Places for the leaves of a parameter that is computed, where nobody else has given them one."""
-        for piece in found.pieces or ():
-            if isinstance(piece.value, Drawn) and piece.value.leaf not in self.placed:
-                place = in_parameter(piece, found.names[0], found.shape)
-                if place is not None:
-                    self.placed[piece.value.leaf] = place
-                    self._counts[found.names[0]] = max(1, self._counts[found.names[0]])
+        name, shape = found.names[0], found.shape
+        places: list[tuple[Value, Placed | None]] = [
+            (piece.value, in_parameter(piece, name, shape))
+            for piece in found.pieces or ()
+            if isinstance(piece.value, Drawn)
+        ]
+        if found.pieces is None:  # too many boxes: the numbers are the same as if they were few
+            places = [
+                (value, by_view(view, value, name, shape, found.read.view))
+                for view, value in found.read.state.writes()
+                if isinstance(value, Drawn)
+            ]
+        for value, place in places:
+            if isinstance(value, Drawn) and place is not None and value.leaf not in self.placed:
+                self.placed[value.leaf] = place
+                self._counts[name] = max(1, self._counts[name])
         for leaf in leaves_of(found.read):
             if leaf not in self.placed:
                 self.placed[leaf] = self._stream_of_its_own(leaf, found)

@@ -7,7 +7,7 @@ from operator import mul
 from fastinit.recipe.boxes import View, boxes_of
 from fastinit.recipe.pieces import Piece
 from fastinit.recipe.values import Drawn
-from fastinit.shard.geometry import Shape, coordinates, row_major_strides
+from fastinit.shard.geometry import Shape, coordinates, overlaps, row_major_strides
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,16 @@ def in_parameter(piece: Piece, name: str, shape: Shape) -> Placed | None:
     long = iter(steps[d] for d in dims)
     strides = tuple(next(long) if n > 1 else 1 for n in leaf.shape)
     return Placed(name, shape, View(sum(map(mul, piece.painted.offset, steps)), leaf.shape, strides))
+
+
+def by_view(written: View, drawn: Drawn, name: str, shape: Shape, lies: View) -> Placed | None:
+    """The place of a leaf that was drawn into a view of a parameter, of whatever strides, where that ``lies`` row by row."""
+    first = written.offset - lies.offset
+    view = View(first, written.shape, written.strides)
+    inside = first >= 0 and view.end <= lies.numel and not overlaps(written.shape, written.strides)
+    if drawn.view is not None or drawn.leaf.shape != written.shape or lies.strides != row_major_strides(shape):
+        return None
+    return Placed(name, shape, view) if inside else None
 
 
 def in_source(piece: Piece, drawn: Drawn, placed: Placed) -> Shape | None:
