@@ -107,3 +107,28 @@ def test_what_is_not_to_be_seen_has_no_part() -> None:
         w[2:].copy_(torch.randn(2, 6).abs())
 
     assert not recorded(painted).diff(recorded(plain))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_torch_s_default_dtype_has_no_part(dtype: torch.dtype) -> None:
+    """Neither where a recipe is made nor where a model is filled, which is often done under that of the model."""
+
+    def body(w: Tensor) -> None:
+        w.copy_((torch.arange(1, 7) / 7).sin() * torch.linspace(0, 1, 6))
+
+    def filled(recipe: fastinit.Recipe) -> Tensor:
+        model = Model()
+        fastinit.init_model_(model, recipe)
+        return model.w.detach()
+
+    recipe = recorded(body)
+    expected = filled(recipe)
+    torch.set_default_dtype(dtype)
+    try:
+        again, found = recorded(body), filled(recipe)
+        assert torch.get_default_dtype() is dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+    assert torch.equal(filled(again), expected)
+    assert not recipe.diff(again)

@@ -28,6 +28,7 @@ FILLS: dict[str, tuple[Init, str]] = {
     "more": (lambda w: (w.zero_(), w.uniform_(), w.normal_()), "after constant 0, then uniform in [0, 1]"),
     "a formula in place": (lambda w: (w.uniform_(), w.sub_(0.5), w.mul_(2)), ""),
     "a formula that is replayed": (lambda w: (w.normal_(), w.abs_(), w.cos_()), "derived from w"),
+    "numbers that are worked on": (lambda w: (w.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0])), w.cos_()), "derived"),
     "a formula before": (lambda w: (w.normal_().abs_(), w.zero_()), "after abs([normal, std 1])"),
     "numbers given in Python": (
         lambda w: (w.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0])), w.zero_()),

@@ -34,11 +34,6 @@ def replaced(model: Model) -> None:
     model.table = torch.zeros(3)
 
 
-def resized(model: Model) -> None:
-    model.init_weights()
-    model.b.data.untyped_storage().resize_(0)
-
-
 WRITES: dict[str, Callable[[Any], object] | None] = {
     "its own": None,
     "numbers": lambda model: (model.w.data.fill_(2.0), model.b.data.copy_(torch.arange(6.0))),
@@ -69,6 +64,17 @@ def test_what_is_recorded_is_what_it_was(name: str, device: str) -> None:
     assert torch.equal(first, before["w"][0])
 
 
+def test_a_memory_that_is_let_go_is_there_again() -> None:
+    def init(model: Model) -> None:
+        model.init_weights()
+        model.table.untyped_storage().resize_(0)
+
+    model = Model()
+    before = values(model)
+    fastinit.record(model, init)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in values(model).items())
+
+
 def test_also_after_an_error() -> None:
     def fails(model: Model) -> None:
         model.b.data.zero_()
@@ -88,6 +94,18 @@ def test_a_function_that_returns_a_model_that_was_there() -> None:
     before = values(model)
     fastinit.record(lambda: model, lambda made: made.init_weights())
     assert all(torch.equal(tensor, before[name]) for name, tensor in values(model).items())
+
+
+def test_what_is_not_the_model_s_stays_written() -> None:
+    """As a table that others find filled from then on."""
+    table = torch.zeros(3)
+
+    def build() -> nn.Module:
+        table.fill_(2.0)
+        return Model()
+
+    fastinit.record(build)
+    assert bool((table == 2).all())
 
 
 def test_the_marks_of_what_is_initialised_are_not_set() -> None:

@@ -70,9 +70,10 @@ def record(
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
-    with unchanged(model):
+    with unchanged() as watch:
         with recording(tape, weightless):
             root, built = _built(model, device)
+            watch(root)
             ran = own_init(root, init, built)
         found = tied(parameters_of(root))
         check_present(root, found)

@@ -1,5 +1,6 @@
 """Replay: a value computed again, in fp64 on the CPU, from numbers that are drawn by key."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,12 +30,21 @@ from fastinit.recipe.values import (
 from fastinit.stream import Key
 
 _UNUSED = {"pin_memory", "generator"}
+_lock = threading.Lock()
 _UNSEEN = (Unwritten, Lost)  # where those are written, and not written over, a parameter is refused
 
 
 def value_of(value: Value, placed: Mapping[Leaf, Placed], seed: int) -> Tensor:
     """A value, with the numbers of its leaves from where they are placed."""
-    return _Replay(placed, seed).of(value)
+    with _lock:
+        default = (
+            torch.get_default_dtype()
+        )  # one for all threads, on which it depends what torch makes of whole numbers
+        torch.set_default_dtype(torch.float32)
+        try:
+            return _Replay(placed, seed).of(value)
+        finally:
+            torch.set_default_dtype(default)
 
 
 class _Replay:

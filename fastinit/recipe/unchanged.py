@@ -1,7 +1,7 @@
 """Unchanged: what is recorded is afterwards what it was, whatever its initialisation wrote to real memory."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,25 +16,38 @@ _MARK = "_is_hf_initialized"  # by which transformers leaves out what it has ini
 
 
 @contextmanager
-def unchanged(model: Any) -> Iterator[None]:
-    """Within it, memory that was there before may be written to, and the model's parameters and buffers be replaced.
+def unchanged() -> Iterator[Callable[[nn.Module], None]]:
+    """Within it, the memory of a model may be written to, and its parameters and buffers be replaced.
 
-    Afterwards all of that is as it was. A storage is copied when it is first written to: numbers that are drawn are not written
-    where nobody asks for them, so most never are. It is entered before what notes operators, of which it sees those that are run.
+    Afterwards all of that is as it was when the model was told to what is yielded. A storage is copied when it is first written to:
+    numbers that are drawn are not written where nobody asks for them, so most never are. It is entered before what notes
+    operators, of which it sees those that are run.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    with ExitStack() as after:
+        kept = _Kept()
+
+        def watch(model: nn.Module) -> None:
+            after.callback(_put_back(model, kept))
+
+        with kept:
+            yield watch
+
+
+def _put_back(model: nn.Module, kept: "_Kept") -> Callable[[], None]:
+    """What makes a model what it is now."""
+    modules: list[Any] = list(model.modules())
     members: list[tuple[dict[str, Any], dict[str, Any]]] = [
         (table, dict(table)) for module in modules for table in (module._parameters, module._buffers)
     ]
-    held = {id(tensor): tensor for _, before in members for tensor in before.values() if tensor is not None}
-    places = [(tensor, tensor.data) for tensor in held.values() if _has_memory(tensor)]
-    marked = [(vars(each), vars(each).get(_MARK)) for each in (*modules, *held.values())]
-    kept = _Kept()
-    try:
-        with kept:
-            yield
-    finally:
-        kept.put_back()
+    held = list(
+        {id(tensor): tensor for _, before in members for tensor in before.values() if tensor is not None}.values()
+    )
+    places = [(tensor, tensor.data) for tensor in held if _has_memory(tensor)]
+    storages = {StorageWeakRef(storage) for tensor in held if not is_lazy(tensor) for storage in _storages(tensor)}
+    marked = [(vars(each), vars(each).get(_MARK)) for each in (*modules, *held)]
+
+    def put_back() -> None:
+        kept.put_back(storages)
         for table, before in members:
             table.clear()
             table.update(before)
@@ -45,6 +58,8 @@ def unchanged(model: Any) -> Iterator[None]:
             attributes.pop(_MARK, None)
             if mark is not None:
                 attributes[_MARK] = mark
+
+    return put_back
 
 
 def _has_memory(tensor: Any) -> bool:
@@ -72,9 +87,9 @@ class _Kept(TorchDispatchMode):
             self._made.update(StorageWeakRef(storage) for tensor in tensors_in(result) for storage in _storages(tensor))
         return result
 
-    def put_back(self) -> None:
-        """What each storage held."""
-        for storage, before in self._before.values():
+    def put_back(self, storages: Container[StorageWeakRef]) -> None:
+        """What each of these held."""
+        for storage, before in [kept for reference, kept in self._before.items() if reference in storages]:
             if storage.nbytes() != before.nbytes():
                 storage.resize_(before.nbytes())
             storage.copy_(before)
