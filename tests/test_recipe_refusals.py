@@ -168,6 +168,14 @@ def test_copies_of_elsewhere_are_listed_and_strict_refuses_them(name: str) -> No
     assert (report["w"].role, report["w"].note) == ("foreign", "copied from a tensor of elsewhere")
     assert "copied from a tensor of elsewhere" in str(report)
     message = "strict: expected values that are made within the context, got copies of tensors from elsewhere in w$"
+
+    def init(made: nn.Module) -> None:
+        with torch.no_grad():
+            body(made.get_parameter("w"))
+
+    assert fastinit.record(Model, init)["w"].note.startswith("derived from a tensor of elsewhere")
+    with pytest.raises(ValueError, match=message):
+        fastinit.record(Model, init, strict=True)
     with pytest.raises(ValueError, match=message), fastinit.keyed(model, strict=True), torch.no_grad():
         body(model.w)
     with pytest.raises(ValueError, match=message), fastinit.keyed(model, strict=True), torch.no_grad():

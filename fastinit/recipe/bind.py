@@ -83,11 +83,7 @@ def bind(
             seen.append(found)
     binder = _Binder(seen)
     bound.entries = [binder.entry(found) for found in seen]
-    bound.foreign = [
-        entry.name
-        for entry, found in zip(bound.entries, seen, strict=True)
-        if entry.computed is not None and any(isinstance(value, Foreign) for value in reached_from(found.read))
-    ]
+    bound.foreign = [entry.name for entry in bound.entries if entry.foreign]
     return bound
 
 
@@ -117,7 +113,9 @@ class _Binder:
         tiles = self._tiles(found) if found.is_lawful else None
         if tiles is None:
             self._own(found)
-            return Entry(*found.identity, computed=Graph(found.read, self.placed), earlier=found.earlier)
+            foreign = any(isinstance(value, Foreign) for value in reached_from(found.read))
+            computed = Graph(found.read, self.placed)
+            return Entry(*found.identity, computed=computed, foreign=foreign, earlier=found.earlier)
         return Entry(*found.identity, tiles, earlier=found.earlier)
 
     def _hold(self, found: Seen) -> None:

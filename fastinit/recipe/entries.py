@@ -21,6 +21,7 @@ class Entry:
     tiles: tuple[Tile, ...] = ()
     computed: Computed | None = None
     settled: bool = False  # fastinit has filled it with a key of its own
+    foreign: bool = False  # it is computed from a tensor of elsewhere: loaded, NumPy's, or made before
     earlier: tuple[str, ...] = ()  # what it was filled with before, in words; nothing of its values depends on that
 
     @property
@@ -42,7 +43,8 @@ class Entry:
         others = [source for source in self.sources if source != self.name]
         words = [f"shares {', '.join(others)}'s values"] if others else []
         if self.computed is not None:
-            words = [f"derived from {', '.join(self.sources)}" if self.sources else "derived"]
+            sources = [*self.sources, *(["a tensor of elsewhere"] if self.foreign else [])]
+            words = [f"derived from {', '.join(sources)}" if sources else "derived"]
         return "; ".join([*words, *([f"after {', then '.join(self.earlier)}"] if self.earlier else [])])
 
     @property

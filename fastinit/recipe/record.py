@@ -32,6 +32,7 @@ def record(
     *,
     rename: Rename = None,
     kept: Iterable[str] = (),
+    strict: bool = False,
     device: torch.device | str = "meta",
 ) -> Recipe:
     """Run a framework's own initialisation, and note what each parameter is filled with.
@@ -50,6 +51,8 @@ def record(
             ``_reset_parameters``, as torch's attention) and the model's ``_init_weights``.
         rename: a function of a parameter's name, or a mapping: the names that the recipe and so the keys are to have.
         kept: patterns, as in fastinit.model.roles, of parameters that nothing writes, and that are to stay as they are.
+        strict: whether parameters that are computed from tensors of elsewhere (loaded, made before, or NumPy's, whose numbers no
+            seed of fastinit's says) are an error; else the recipe notes it of each, and has a copy.
         device: where a function builds the model. "meta" takes no memory; on "cpu" weights can be read, as some models do.
 
     Returns:
@@ -57,7 +60,8 @@ def record(
 
     Raises:
         ValueError: parameters without elements, that nothing wrote, or whose random values come from an operator that has no law or
-            cannot be run again, by name.
+            cannot be run again; two of one name by ``rename``; those that fastinit has filled with keys of their own; with
+            ``strict``, those of elsewhere; and Megatron-core's of one rank, as for :func:`fastinit.init_model_`: all by name.
         RuntimeError: an operator that does not run on the meta device, a number that is read off a tensor there, or, on any device,
             off drawn values.
         TypeError: what is no module, and no function that returns one.
@@ -85,7 +89,7 @@ def record(
             if isinstance(value, Foreign):
                 value.keep()
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
-    check(bound, left, ran)
+    check(bound, left, ran, strict)
     settled = [entry.name for entry in bound.entries if entry.settled]
     if settled:
         names_ = ", ".join(map(shown, settled))
@@ -125,7 +129,7 @@ def _built(model: Any, device: torch.device | str) -> tuple[nn.Module, bool]:
     return root, True
 
 
-def check(bound: Bound, left: Iterable[str], ran: str) -> None:
+def check(bound: Bound, left: Iterable[str], ran: str, strict: bool) -> None:
     """Raise ``ValueError`` for parameters that cannot be filled, but for those that are left as they are."""
     unwritten = [name for name in bound.unwritten if name not in left]
     if unwritten:
@@ -138,4 +142,9 @@ def check(bound: Bound, left: Iterable[str], ran: str) -> None:
         raise ValueError(
             f"model: expected values of every parameter that can be made again, got these {len(rows)}:\n  "
             + "\n  ".join(rows)
+        )
+    if strict and bound.foreign:
+        raise ValueError(
+            "strict: expected values that are made within the context, got copies of tensors from elsewhere in "
+            + ", ".join(map(shown, bound.foreign))
         )
