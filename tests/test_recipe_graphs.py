@@ -132,3 +132,18 @@ def test_torch_s_default_dtype_has_no_part(dtype: torch.dtype) -> None:
     assert torch.equal(found, expected)
     assert torch.equal(filled(again), expected)
     assert not recipe.diff(again)
+
+
+def test_what_is_used_again_and_again_is_printed_at_once() -> None:
+    """As a tree it would have 4**60 nodes."""
+
+    def body(w: Tensor) -> None:
+        values = torch.randn(4, 4)
+        for _ in range(60):
+            values = torch.addmm(values, values, values) * values
+        w.zero_()[:, :4].copy_(values)
+
+    recipe = recorded(body)
+    assert len(str(recipe["w"].computed)) == 243
+    assert len(repr(recipe)) < 1000
+    assert not recipe.diff(copy.deepcopy(recipe))

@@ -14,7 +14,7 @@ from fastinit.recipe.steps import steps_of
 from fastinit.recipe.values import Drawn, Leaf, Read
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Graph(Computed):
     """The values of a parameter: a part of a storage, and where the leaves that it is made from come from.
 
@@ -32,6 +32,9 @@ class Graph(Computed):
 
     def __str__(self) -> str:
         return expression(self.read)
+
+    def __repr__(self) -> str:
+        return f"Graph({self})"  # not all of it: what is used twice would be there twice, and so on
 
     def value(self, seed: int) -> Tensor:
         """The whole logical tensor."""
