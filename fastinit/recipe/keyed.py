@@ -37,7 +37,7 @@ def keyed(
         model: whole or sharded (FSDP2, tensor, expert parallel, a pipeline stage); it may be materialised within the context.
         seed: of the whole model, as for :func:`fastinit.init_model_`.
         strict: whether parameters that are computed from tensors of elsewhere, loaded ones for instance, are an error.
-        kept: patterns, as in fastinit.model.roles, of parameters that stay as they are where nothing writes them; others are filled.
+        kept: patterns, as in fastinit.model.roles, of parameters that stay as they are where nothing writes them.
         rename: a function of a parameter's name, or a mapping: the name that its key comes from.
 
     Yields:

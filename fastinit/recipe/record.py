@@ -50,7 +50,7 @@ def record(
             built, as constructors call that), or else each module's ``reset_parameters`` (or
             ``_reset_parameters``, as torch's attention) and the model's ``_init_weights``.
         rename: a function of a parameter's name, or a mapping: the names that the recipe and so the keys are to have.
-        kept: patterns, as in fastinit.model.roles, of parameters that stay as they are where nothing writes them; others are filled.
+        kept: patterns, as in fastinit.model.roles, of parameters that stay as they are where nothing writes them.
         strict: whether parameters that are computed from tensors of elsewhere (loaded, made before, or NumPy's, whose numbers no
             seed of fastinit's says) are an error; else the recipe notes it of each, and has a copy.
         device: where a function builds the model. "meta" takes no memory; on "cpu" weights can be read, as some models do.
