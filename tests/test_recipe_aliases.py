@@ -252,3 +252,23 @@ def test_a_method_has_no_names_to_map() -> None:
 
 def test_the_laws_are_those_of_the_parts() -> None:
     assert [RECIPE[name].tiles[0].law for name in ("layers.0.w1", "layers.0.w3")] == [Normal(0, 0.5), Uniform(-1, 1)]
+
+
+def test_an_alias_of_a_name_that_the_recipe_has() -> None:
+    """Either would do, with other values."""
+    model = Model({"layers.0.w1": (10, 3)})
+    message = "aliases: expected names that the recipe does not have, got layers.0.w1, which it has"
+    for function in (fastinit.init_model_, fastinit.verify_model_):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            function(model, RECIPE, aliases={"layers.*.w1": ("layers.*.drawn", "layers.*.w3")})
+    assert all(w.isnan().all() for w in model.parameters())
+
+
+def test_the_first_pattern_that_matches_is_taken() -> None:
+    model = Model({"layers.0.fused": (10, 3)})
+    aliases = {"layers.0.fused": W13[::-1], "layers.*.fused": W13}
+    with pytest.raises(ValueError, match="expected 0 stars in a name of a part"):
+        fastinit.init_model_(model, RECIPE, seed=3, aliases=aliases)
+    aliases["layers.0.fused"] = ("layers.0.w3", "layers.0.w1")
+    fastinit.init_model_(model, RECIPE, seed=3, aliases=aliases)
+    assert torch.equal(next(model.parameters()), expected_of(Fused(W13[::-1])))

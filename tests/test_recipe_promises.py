@@ -190,6 +190,24 @@ def test_by_parts_is_whole(name: str) -> None:
     assert_same_bits(weights(recorded(Model, init))["w"], own("w"))
 
 
+def test_by_more_parts_than_are_kept_is_whole() -> None:
+    """Each view is some 5 000 boxes: what is computed has the numbers of the parameter by its own index, too."""
+
+    def init(model: nn.Module) -> None:
+        with torch.no_grad():
+            model.w.zero_()
+            for k in range(2):
+                model.w.view(-1)[k::2].normal_()
+
+    recipe, model, live = fastinit.record(Model(99, 101, device="meta"), init), Model(99, 101), Model(99, 101)
+    assert recipe["w"].kind == "derived"
+    fastinit.init_model_(model, recipe, seed=SEED)
+    with fastinit.keyed(live, seed=SEED):
+        init(live)
+    for each in (model, live):
+        assert_same_bits(each.w.detach(), own("w", 99, 101))
+
+
 def test_the_leaves_of_what_is_computed_are_numbered() -> None:
     """The first has the parameter's name."""
     found = live(lambda model: model.w.copy_(torch.randn(4, 6) * torch.randn(4, 6) + torch.randn(6).abs()))

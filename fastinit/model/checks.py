@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
+from math import isfinite
 
 import numpy as np
+import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
+from fastinit.law.transformed import Constant
 from fastinit.model.planned import Planned
 from fastinit.model.shown import shown
 from fastinit.model.tiles import Tiled
@@ -94,8 +97,8 @@ def check_fillable(plan: Iterable[Planned]) -> None:
             if kind is None or alike not in checked:
                 describe(part.found.parameter, part.shard)
                 for part_law in [tile.law for tile in law.tiles] if isinstance(law, Tiled) else [law]:
-                    if isinstance(part_law, Distribution):
-                        _check_value(part_law, dtype_name(part.found.parameter.dtype))
+                    if isinstance(part_law, Distribution | Constant):
+                        _check_value(part_law, part.found.parameter.dtype)
                 checked.add(alike)
             else:
                 kind.check_own(part.found.parameter)
@@ -104,6 +107,10 @@ def check_fillable(plan: Iterable[Planned]) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _check_value(law: Distribution, dtype: str) -> None:
+def _check_value(law: Distribution | Constant, dtype: torch.dtype) -> None:
     """Raise ``ValueError`` unless the law has a value of the dtype."""
-    lower(law).bounds(dtype)
+    name = dtype_name(dtype)
+    if isinstance(law, Distribution):
+        lower(law).bounds(name)
+    elif isfinite(law.value) and abs(law.value) > torch.finfo(dtype).max:
+        raise ValueError(f"constant: expected a number within the range of {name}, got {law.value:g}")

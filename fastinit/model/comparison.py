@@ -17,7 +17,7 @@ from fastinit.shard.storage import PLAIN
 _CHUNK = 2**20  # elements that are regenerated at a time
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """A part of a parameter of no more than _CHUNK elements, and where it lies; None for all of a plain one."""
 
     number: int  # of the parameter in the plan
@@ -36,21 +36,21 @@ class Comparison:
 
     def rows(self) -> tuple[Checked, ...]:
         """Compare all of the plan."""
-        piles: dict[Hashable, list[Piece]] = {}
+        piles: dict[Hashable, list[Chunk]] = {}
         sizes: dict[Hashable, int] = {}
-        for piece in self._pieces():
-            values = piece.values
-            self._elements[piece.number] += values.numel()
-            alone = isinstance(self._plan[piece.number].law, Fixed)
+        for chunk in self._cut():
+            values = chunk.values
+            self._elements[chunk.number] += values.numel()
+            alone = isinstance(self._plan[chunk.number].law, Fixed)
             if alone or type(values) not in PLAIN or values.numel() == _CHUNK:
-                self._compare([piece])
+                self._compare([chunk])
                 continue
             like = values.dtype, values.device
             size = sizes.get(like, 0) + values.numel()
             if size > _CHUNK:
                 self._compare(piles.pop(like))
                 size = values.numel()
-            piles.setdefault(like, []).append(piece)
+            piles.setdefault(like, []).append(chunk)
             sizes[like] = size
         for pile in piles.values():
             self._compare(pile)
@@ -60,43 +60,43 @@ class Comparison:
             for number, (planned, elements, differing) in enumerate(found)
         )
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _cut(self) -> Iterator[Chunk]:
         for number, planned in enumerate(list(self._plan)):
             parameter, law = planned.parameter, planned.law
             if type(parameter) in PLAIN and parameter.numel() <= _CHUNK:
-                yield Piece(number, parameter.detach(), planned.shard)
+                yield Chunk(number, parameter.detach(), planned.shard)
                 continue
-            if isinstance(law, Computed):  # once for all of its pieces
+            if isinstance(law, Computed):  # once for all of its chunks
                 self._plan[number] = planned._replace(law=Fixed(law.value(planned.key.seed)))
             for view, box in planned.boxes():
                 for part, place in _chunks(view.detach(), box):
-                    yield Piece(number, part, place)
+                    yield Chunk(number, part, place)
             self._plan[number] = planned
 
-    def _compare(self, pieces: Sequence[Piece]) -> None:
-        """Regenerate some pieces of one dtype and device, and count where their bits are others."""
-        sizes = [piece.values.numel() for piece in pieces]
-        first = pieces[0].values
+    def _compare(self, chunks: Sequence[Chunk]) -> None:
+        """Regenerate some chunks of one dtype and device, and count where their bits are others."""
+        sizes = [chunk.values.numel() for chunk in chunks]
+        first = chunks[0].values
         expected = torch.empty(sum(sizes), dtype=first.dtype, device=first.device)
-        parts = [part.view(piece.values.shape) for part, piece in zip(expected.split(sizes), pieces, strict=True)]
-        fill_as_planned_([self._plan[piece.number] for piece in pieces], parts, [piece.place for piece in pieces])
-        if len(pieces) == 1:
-            self._count(pieces[0], bits_of(parts[0]) != bits_of(first))
+        parts = [part.view(chunk.values.shape) for part, chunk in zip(expected.split(sizes), chunks, strict=True)]
+        fill_as_planned_([self._plan[chunk.number] for chunk in chunks], parts, [chunk.place for chunk in chunks])
+        if len(chunks) == 1:
+            self._count(chunks[0], bits_of(parts[0]) != bits_of(first))
             return
-        differing = bits_of(expected) != torch.cat([bits_of(piece.values).reshape(-1) for piece in pieces])
+        differing = bits_of(expected) != torch.cat([bits_of(chunk.values).reshape(-1) for chunk in chunks])
         if not differing.any():
             return
-        for piece, mask in zip(pieces, differing.split(sizes), strict=True):
-            self._count(piece, mask.view(piece.values.shape))
+        for chunk, mask in zip(chunks, differing.split(sizes), strict=True):
+            self._count(chunk, mask.view(chunk.values.shape))
 
-    def _count(self, piece: Piece, differing: Tensor) -> None:
+    def _count(self, chunk: Chunk, differing: Tensor) -> None:
         count = int(differing.sum())
-        self._differing[piece.number] += count
-        if count and piece.number not in self._first:
+        self._differing[chunk.number] += count
+        if count and chunk.number not in self._first:
             index = tuple(differing.nonzero()[0].tolist())
-            if piece.place is not None:
-                index = tuple(o + i for o, i in zip(piece.place.global_offset, index, strict=True))
-            self._first[piece.number] = index
+            if chunk.place is not None:
+                index = tuple(o + i for o, i in zip(chunk.place.global_offset, index, strict=True))
+            self._first[chunk.number] = index
 
 
 def _chunks(view: Tensor, box: LocalShard) -> Iterator[tuple[Tensor, LocalShard]]:

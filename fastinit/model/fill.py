@@ -51,8 +51,8 @@ def init_model_(
         shards: by parameter, where a plain tensor lies in a larger logical tensor.
         rename: a function of a parameter's name, or a mapping: the name that a recipe has for it, as where experts count from 0 on
             each rank. The keys come from that name.
-        aliases: by a pattern of names, the parts that a fused parameter is made of, whose bits it gets: their names in the recipe,
-            or a :class:`fastinit.recipe.aliases.Fused`.
+        aliases: by a pattern of names that the recipe does not have, the parts that a fused parameter is made of, whose bits it
+            gets: their names in the recipe, or a :class:`fastinit.recipe.aliases.Fused`. The first pattern that matches is taken.
         device: where parameters on the meta device are materialised; other parameters stay where they are.
 
     Returns:
@@ -63,7 +63,13 @@ def init_model_(
             id; a size that a rule needs and that is nowhere, one below 1, a width that is not the embedding's; a method
             without a rule for a role; meta parameters and no ``device``; a ``Partial`` placement; overlapping memory; a
             shard that does not fit; parameters that FullyShardedDataParallel has cut out of a flat one.
-        TypeError: what is no module; a parameter whose dtype cannot be filled, or that is lazy, sparse or nested.
+        ValueError: with a recipe, what is for methods (``std`` to ``embed_scale``); parameters that it does not have, or has in
+            another shape; two of one name, by ``rename``; one whose names have entries that differ, as the model ties what the
+            recipe has apart; a constant beyond the range of the parameter's dtype; an alias of a name that the recipe has, or whose
+            parts do not make up the parameter, or follow no laws; Megatron-core's parameters of a tensor-parallel rank without
+            ``shards``, and its experts of an expert-parallel one without ``rename``, which would have another rank's numbers.
+        TypeError: what is no module, or no recipe; a parameter whose dtype cannot be filled, or that is lazy, sparse or nested; a
+            ``rename`` or ``aliases`` that maps no names.
         NotImplementedError: a device that no backend serves.
 
     All of that is checked before anything is written. Tied parameters are filled once, under their first name, and stay
@@ -71,8 +77,7 @@ def init_model_(
     device are the model's to build. So do weights that are no parameters, as quantised modules have; the report counts
     them. What a model does to its weights afterwards, like nGPT's ``normalize_matrices``, is still to be done.
 
-    With a recipe, what is for methods (``std`` to ``embed_scale``) is a ``ValueError``, and so are parameters that the recipe does
-    not have, or has in another shape.
+    Two parameters that a recipe has tied to one another have the same values, and the report says whose.
 
     Names, sizes and values are the same inside and outside of what wraps a model under a name that is no part of
     canonical names: DistributedDataParallel, DataParallel, FullyShardedDataParallel, torch.compile, checkpoint_wrapper,

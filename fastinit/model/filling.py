@@ -1,7 +1,8 @@
 """Carrying out what was planned: any law into one tensor, and a whole plan in a few launches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ class Task(NamedTuple):
     """A tensor that stands for a parameter, or for a part of one, and what it is to be filled with."""
 
     tensor: Tensor
-    law: Law | Fixed
+    law: Law | Fixed | Computed
     key: Key
     shard: LocalShard | None
 
@@ -37,9 +38,8 @@ def tasks_of(tensor: Tensor, content: Content | None, key: Key, shard: LocalShar
             for tile, part, there in content.cut(view.detach(), place):
                 yield Task(part, tile.law, Key.of(tile.source, key.seed), there)
     elif isinstance(content, Fixed | Computed):
-        fixed = content if isinstance(content, Fixed) else Fixed(content.value(key.seed))
         for view, place in boxes_of(tensor, shard):
-            yield Task(view, fixed, key, place)
+            yield Task(view, content, key, place)
     elif content is not None:
         yield Task(tensor, content, key, shard)
 
@@ -54,6 +54,7 @@ def fill_plan_(plan: Sequence[Planned]) -> None:
 def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards: Sequence[LocalShard | None]) -> None:
     """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say."""
     random: list[tuple[Tensor, Distribution, Key, LocalShard | None]] = []
+    others: list[Task] = []
     plain: list[Task] = []
     for planned, tensor, shard in zip(plan, tensors, shards, strict=True):
         content, key = planned.law, planned.part.key
@@ -66,16 +67,30 @@ def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards:
             elif type(task.tensor) in PLAIN:
                 plain.append(task)
             else:
-                _fill_task_(task)
+                others.append(task)
+    _fill_tasks_(others)
     if random:
         filled, laws, keys, places = zip(*random, strict=True)
         foreach_fill_(filled, laws, keys=keys, shards=places)
-    for task in plain:
-        _fill_task_(task)
+    _fill_tasks_(plain)
+
+
+def _fill_tasks_(tasks: Iterable[Task]) -> None:
+    """Computed values are there for one parameter at a time, for all of its boxes."""
+    for _, alike in groupby(tasks, key=lambda task: (id(task.law), task.key)):
+        _fill_alike_(*alike)
+
+
+def _fill_alike_(*tasks: Task) -> None:
+    law = tasks[0].law
+    values = Fixed(law.value(tasks[0].key.seed)) if isinstance(law, Computed) else law
+    for task in tasks:
+        _fill_task_(task._replace(law=values))
 
 
 def _fill_task_(task: Task) -> None:
     tensor, law, key, shard = task
+    assert not isinstance(law, Computed)
     if isinstance(law, Fixed):
         assert shard is not None
         slices = tuple(slice(o, o + n) for o, n in zip(shard.global_offset, tensor.shape, strict=True))
@@ -86,8 +101,7 @@ def _fill_task_(task: Task) -> None:
 
 def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
     """Fill a tensor that stands for a parameter, or for the part of it that the shard says."""
-    for task in tasks_of(tensor, planned.law, planned.key, shard):
-        _fill_task_(task)
+    _fill_tasks_(tasks_of(tensor, planned.law, planned.key, shard))
 
 
 def fill_law_(

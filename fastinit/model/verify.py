@@ -34,10 +34,10 @@ def verify_model_(
 
     >>> assert verify_model_(model, "llama", seed=0), "not the initial weights of seed 0"
 
-    The arguments, but for ``device``, and the errors are those of :func:`init_model_`; a model with meta or fake parameters
-    is a ``ValueError`` too. The values are regenerated in chunks of 2**20 elements, so the memory that it takes does not
-    grow with the model. Each rank checks the part that it holds. The result is true when no parameter differs, and prints
-    what does, and what could not be compared: weights that are no parameters.
+    The arguments, but for ``device``, and the errors are those of :func:`init_model_`, for a method and for a recipe; a
+    model with meta or fake parameters is a ``ValueError`` too. The values are regenerated in chunks of 2**20 elements, so
+    the memory that it takes does not grow with the model. Each rank checks the part that it holds. The result is true when
+    no parameter differs, and prints what does, and what could not be compared: weights that are no parameters.
     """
     rules = rules_of(
         method,

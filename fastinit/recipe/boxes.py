@@ -13,7 +13,9 @@ from fastinit.shard.geometry import Shape, overlaps, row_major_strides
 Run = tuple[int, int]  # of a view, from the outside in: a size and a stride
 What = TypeVar("What", bound=Hashable)
 
-MOST = 4096  # boxes that a view may fall into; more, and it is none
+# Boxes that a view may fall into. With more the parameter is computed as a whole, on each rank, with the numbers that it would have
+# by boxes; reports call it derived.
+MOST = 4096
 
 
 class Box(NamedTuple):

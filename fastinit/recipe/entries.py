@@ -21,6 +21,8 @@ class Entry:
     tiles: tuple[Tile, ...] = ()
     computed: Computed | None = None
     settled: bool = False  # fastinit has filled it with a key of its own
+    foreign: bool = False  # it is computed from a tensor of elsewhere: loaded, NumPy's, or made before
+    earlier: tuple[str, ...] = ()  # what it was filled with before, in words; nothing of its values depends on that
 
     @property
     def kind(self) -> str:
@@ -29,7 +31,7 @@ class Entry:
             return "derived"
         if not self.tiles:
             return "kept"
-        if any(tile.source != self.name for tile in self.tiles if not isinstance(tile.law, Constant)):
+        if any(source != self.name for source in self.sources):
             return "shared"
         if len(self.tiles) > 1:
             return "laws by box"
@@ -37,12 +39,32 @@ class Entry:
 
     @property
     def note(self) -> str:
-        """A word for the report on where its numbers come from, where that is not its own name."""
+        """A word for the report on where its numbers come from, where that is not its own name, and on earlier fills."""
+        others = [source for source in self.sources if source != self.name]
+        words = [f"shares {', '.join(others)}'s values"] if others else []
         if self.computed is not None:
-            return f"derived from {', '.join(self.computed.sources)}" if self.computed.sources else "derived"
-        others = dict.fromkeys(tile.source for tile in self.tiles if not isinstance(tile.law, Constant))
-        others.pop(self.name, None)
-        return f"shares {', '.join(others)}'s values" if others else ""
+            sources = [*self.sources, *(["a tensor of elsewhere"] if self.foreign else [])]
+            words = [f"derived from {', '.join(sources)}" if sources else "derived"]
+        return "; ".join([*words, *([f"after {', then '.join(self.earlier)}"] if self.earlier else [])])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The streams whose numbers it has."""
+        if self.computed is not None:
+            return self.computed.sources
+        return tuple(dict.fromkeys(tile.source for tile in self.tiles if not isinstance(tile.law, Constant)))
+
+    @property
+    def content(self) -> object:
+        """All that its values depend on: equal contents are equal values. What is constant has no source."""
+        if self.computed is not None:
+            return self.computed
+        return tuple(
+            (tile.offset, tile.shape, tile.law)
+            if isinstance(tile.law, Constant)
+            else (tile.offset, tile.shape, tile.law, tile.source, tile.shard)
+            for tile in self.tiles
+        )
 
     def text(self) -> str:
         """What it is filled with, for people: each law with the rows, or the box, that it is for."""

@@ -37,7 +37,7 @@ def keyed(
         model: whole or sharded (FSDP2, tensor, expert parallel, a pipeline stage); it may be materialised within the context.
         seed: of the whole model, as for :func:`fastinit.init_model_`.
         strict: whether parameters that are computed from tensors of elsewhere, loaded ones for instance, are an error.
-        kept: patterns, as in fastinit.model.roles, of parameters that nothing writes, and that are to stay as they are.
+        kept: patterns, as in fastinit.model.roles, of parameters that stay as they are where nothing writes them.
         rename: a function of a parameter's name, or a mapping: the name that its key comes from.
 
     Yields:
@@ -63,15 +63,24 @@ def keyed(
     report.found = _finished(model, live)
 
 
-def build(function: Callable[..., _Model], *args: Any, seed: int = 0, **kwargs: Any) -> tuple[_Model, Report]:
+def build(
+    function: Callable[..., _Model],
+    *args: Any,
+    seed: int = 0,
+    strict: bool = False,
+    kept: Iterable[str] = (),
+    rename: Rename = None,
+    **kwargs: Any,
+) -> tuple[_Model, Report]:
     """Call a function that builds a model, and give the model's parameters fastinit's values, by its framework's laws.
 
     >>> model, report = fastinit.build(torch.nn.Linear, 8, 4, seed=0)
 
-    ``args`` and ``kwargs`` are the function's. Returns what it returns, and the report; names are those in the model that it
-    returns. Raises what :func:`keyed` raises, and ``TypeError`` where the function returns no module.
+    ``args`` and ``kwargs`` are the function's, and the others as for :func:`keyed`; ``functools.partial`` gives a function
+    arguments of these names. Returns what it returns, and the report; names are those in the model that it returns. Raises what
+    :func:`keyed` raises, and ``TypeError`` where the function returns no module.
     """
-    live = Live(None, seed, False, (), None)
+    live = Live(None, seed, strict, tuple(kept), rename)
     with recording(live.tape):
         model = function(*args, **kwargs)
     if not isinstance(model, nn.Module):

@@ -7,74 +7,17 @@ keeps its word. What no rule is for stays a call.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from dataclasses import replace
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import InverseSoftplusOfLogUniform, LogOfUniform
 from fastinit.recipe.draws import arguments_of
+from fastinit.recipe.intermediate import ErrorInverse, TimeStep
 from fastinit.recipe.values import Call, Drawn, Same, Value
 from fastinit.shard.geometry import Shape
 
-_NORMAL = NormalDist()
-_MASS = 1e-6  # that may lie beyond the bounds of a clamp: fp32's level of a bound is told to 2**-24, or 6e-8
 _DIGITS = 12  # of a number that comes back from exp(log(x))
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorInverse:
-    """mean + std * sqrt(2) * erfinv(u), with u uniform on [low, high): a normal, truncated by the bounds of u."""
-
-    low: float
-    high: float
-    mean: float = 0.0
-    std: float = math.sqrt(0.5)
-
-    def truncated(self, a: float, b: float) -> TruncatedNormal | None:
-        """The truncated normal that it is, kept in [a, b]; None where that cuts off mass, which then lies at the bounds."""
-        for bound, level in ((a, self.low), (b, self.high)):
-            wanted = (
-                0.0 if bound == -math.inf else 1.0 if bound == math.inf else _NORMAL.cdf((bound - self.mean) / self.std)
-            )
-            inside = wanted < (level + 1) / 2 if bound is a else wanted > (level + 1) / 2
-            if not inside and abs(wanted - (level + 1) / 2) > _MASS:
-                return None
-        return TruncatedNormal(self.mean, self.std, max(a, self.bound(self.low)), min(b, self.bound(self.high)))
-
-    def bound(self, level: float) -> float:
-        """Where the normal is cut off."""
-        share = (level + 1) / 2
-        if share <= _MASS:
-            return -math.inf
-        return math.inf if share >= 1 - _MASS else self.mean + self.std * _NORMAL.inv_cdf(share)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeStep:
-    """exp(u), with u uniform between the logarithms of ``low`` and ``high``, at least ``floor``; then ``functions`` of it."""
-
-    low: float
-    high: float
-    floor: float = 0.0
-    functions: tuple[str, ...] = ()
-
-    @property
-    def logarithm(self) -> Uniform:
-        """What was drawn."""
-        return Uniform(math.log(self.low) if self.low else -math.inf, math.log(self.high))
-
-    def of(self, drawn: Tensor) -> Tensor:
-        """The values of such numbers, by torch's functions."""
-        found = drawn.exp().clamp(min=self.floor)
-        for name in self.functions:
-            found = getattr(torch, name)(found)
-        return found
-
-
 _SOFTPLUS = ("neg", "expm1", "neg", "log")  # of a step x: log(1 - exp(-x)), which with x is the inverse of the softplus
 
 
@@ -94,11 +37,6 @@ def lifted(value: Value, shape: Shape) -> Value:
     if isinstance(found, Same):
         return replace(found, shape=shape)
     return found if isinstance(found, Drawn) and found.lies.shape == shape else value
-
-
-def law_of(law: Any) -> Any:
-    """The law that one on its way is, where nothing more is done to it."""
-    return law.truncated(-math.inf, math.inf) if isinstance(law, ErrorInverse) else law
 
 
 def _number(argument: Any) -> float:

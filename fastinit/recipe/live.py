@@ -58,12 +58,7 @@ class Live:
             bound = self._bound(parameters)
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
         left = {name: self._why_left(by_name[name].parameter, name) for name in bound.unwritten}
-        check(bound, [name for name, why in left.items() if why], "the initialisation")
-        if self._strict and bound.foreign:
-            raise ValueError(
-                "strict: expected values that are made within the context, got copies of tensors from elsewhere in "
-                + ", ".join(map(shown, bound.foreign))
-            )
+        check(bound, [name for name, why in left.items() if why], "the initialisation", self._strict)
         entries = {entry.name: entry for entry in bound.entries}
         return [
             self._given(part, entries.get(name), left.get(name, ""), name in bound.foreign)

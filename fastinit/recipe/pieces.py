@@ -111,6 +111,17 @@ def _long(shape: tuple[int, ...], strides: tuple[int, ...]) -> list[Run]:
     return runs
 
 
+def seen_writes(read: Read) -> set[Hashable]:
+    """Which writes, from 1 on for the oldest, something is to be seen of; 0 for what was there before them."""
+    count = sum(1 for _ in read.state.writes())
+    pieces = pieces_of(read.state, read.view.distinct())
+    if pieces is None:
+        return set(range(count + 1))
+    if len(pieces) == 1 and pieces[0].value is read.state.value:
+        return {count}
+    return {piece.write[0] if isinstance(piece.write, tuple) else piece.write for piece in pieces}
+
+
 def reached_from(*values: Value) -> Iterator[Value]:
     """The values and all that they are made from, each once; of what is read, what is to be seen there."""
     seen: set[int] = set()

@@ -13,13 +13,16 @@ from fastinit.model.shown import shown
 from fastinit.model.walk import parameters_of, tied
 from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry
+from fastinit.recipe.graph import Graph
 from fastinit.recipe.hooks import recording
 from fastinit.recipe.marks import check_marks
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.own import own_init
+from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.recipe import Recipe
 from fastinit.recipe.tape import Tape
-from fastinit.recipe.values import Leaf
+from fastinit.recipe.unchanged import unchanged
+from fastinit.recipe.values import Foreign, Leaf
 from fastinit.stream import Key
 
 
@@ -29,6 +32,7 @@ def record(
     *,
     rename: Rename = None,
     kept: Iterable[str] = (),
+    strict: bool = False,
     device: torch.device | str = "meta",
 ) -> Recipe:
     """Run a framework's own initialisation, and note what each parameter is filled with.
@@ -46,7 +50,9 @@ def record(
             built, as constructors call that), or else each module's ``reset_parameters`` (or
             ``_reset_parameters``, as torch's attention) and the model's ``_init_weights``.
         rename: a function of a parameter's name, or a mapping: the names that the recipe and so the keys are to have.
-        kept: patterns, as in fastinit.model.roles, of parameters that nothing writes, and that are to stay as they are.
+        kept: patterns, as in fastinit.model.roles, of parameters that stay as they are where nothing writes them.
+        strict: whether parameters that are computed from tensors of elsewhere (loaded, made before, or NumPy's, whose numbers no
+            seed of fastinit's says) are an error; else the recipe notes it of each, and has a copy.
         device: where a function builds the model. "meta" takes no memory; on "cpu" weights can be read, as some models do.
 
     Returns:
@@ -54,26 +60,36 @@ def record(
 
     Raises:
         ValueError: parameters without elements, that nothing wrote, or whose random values come from an operator that has no law or
-            cannot be run again, by name.
+            cannot be run again; two of one name by ``rename``; those that fastinit has filled with keys of their own; with
+            ``strict``, those of elsewhere; and Megatron-core's of one rank, as for :func:`fastinit.init_model_`: all by name.
         RuntimeError: an operator that does not run on the meta device, a number that is read off a tensor there, or, on any device,
             off drawn values.
         TypeError: what is no module, and no function that returns one.
 
-    Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves for a parameter.
+    What is recorded stays as it was, on any device: what its initialisation writes to the memory of parameters and buffers, and
+    which of them it replaces, is put back, also after an error. A storage that is written to is copied meanwhile; a model on the
+    meta device has none. Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves
+    for a parameter.
     """
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
-    with recording(tape, weightless):
-        root, built = _built(model, device)
-        ran = own_init(root, init, built)
-    found = tied(parameters_of(root))
-    check_present(root, found)
-    check_marks(found, rename is not None)
-    parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
-    bound = bind(parameters, tape.storages)
+    with unchanged() as watch:
+        with recording(tape, weightless):
+            root, built = _built(model, device)
+            watch(root)
+            ran = own_init(root, init, built)
+        found = tied(parameters_of(root))
+        check_present(root, found)
+        check_marks(found, rename is not None)
+        parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
+        bound = bind(parameters, tape.storages)
+    for entry in bound.entries:
+        for value in reached_from(entry.computed.read) if isinstance(entry.computed, Graph) else ():
+            if isinstance(value, Foreign):
+                value.keep()
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
-    check(bound, left, ran)
+    check(bound, left, ran, strict)
     settled = [entry.name for entry in bound.entries if entry.settled]
     if settled:
         names_ = ", ".join(map(shown, settled))
@@ -113,7 +129,7 @@ def _built(model: Any, device: torch.device | str) -> tuple[nn.Module, bool]:
     return root, True
 
 
-def check(bound: Bound, left: Iterable[str], ran: str) -> None:
+def check(bound: Bound, left: Iterable[str], ran: str, strict: bool) -> None:
     """Raise ``ValueError`` for parameters that cannot be filled, but for those that are left as they are."""
     unwritten = [name for name in bound.unwritten if name not in left]
     if unwritten:
@@ -126,4 +142,9 @@ def check(bound: Bound, left: Iterable[str], ran: str) -> None:
         raise ValueError(
             f"model: expected values of every parameter that can be made again, got these {len(rows)}:\n  "
             + "\n  ".join(rows)
+        )
+    if strict and bound.foreign:
+        raise ValueError(
+            "strict: expected values that are made within the context, got copies of tensors from elsewhere in "
+            + ", ".join(map(shown, bound.foreign))
         )

@@ -1,7 +1,8 @@
 """Replay: a value computed again, in fp64 on the CPU, from numbers that are drawn by key."""
 
+import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,19 +10,16 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from fastinit.model.filling import fill_law_
-from fastinit.model.tiles import Computed
-from fastinit.recipe.boxes import View
-from fastinit.recipe.expression import expression
-from fastinit.recipe.lifting import TimeStep, law_of
+from fastinit.recipe.intermediate import TimeStep, law_of
 from fastinit.recipe.operators import operator_of, tensors_in, written_by
-from fastinit.recipe.pieces import reached_from
+from fastinit.recipe.places import Placed
 from fastinit.recipe.values import (
     VALUES,
     Call,
     Drawn,
     Foreign,
-    Given,
     Leaf,
+    Literal,
     Lost,
     Read,
     Same,
@@ -29,63 +27,59 @@ from fastinit.recipe.values import (
     Value,
     inputs_of,
 )
-from fastinit.shard.geometry import Shape
 from fastinit.stream import Key
 
+_UNUSED = {"pin_memory", "generator"}
+_lock = threading.Lock()
 _UNSEEN = (Unwritten, Lost)  # where those are written, and not written over, a parameter is refused
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where the numbers of a leaf come from: a view of a logical tensor that has a stream."""
-
-    stream: str
-    shape: Shape
-    view: View
-
-
-@dataclass(frozen=True, slots=True)
-class Graph(Computed):
-    """The values of a parameter: a part of a storage, and where the leaves that it is made from come from."""
-
-    read: Read
-    placed: Mapping[Leaf, Placed]
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The streams whose numbers it is made from."""
-        leaves = {value.leaf for value in reached_from(self.read) if isinstance(value, Drawn)}
-        return tuple(dict.fromkeys(self.placed[leaf].stream for leaf in sorted(leaves, key=lambda leaf: leaf.order)))
-
-    def __str__(self) -> str:
-        return expression(self.read)
-
-    def value(self, seed: int) -> Tensor:
-        """The whole logical tensor."""
-        return _Replay(self.placed, seed).of(self.read)
+def value_of(value: Value, placed: Mapping[Leaf, Placed], seed: int) -> Tensor:
+    """A value, with the numbers of its leaves from where they are placed."""
+    with _lock:
+        default = (
+            torch.get_default_dtype()
+        )  # one for all threads, on which it depends what torch makes of whole numbers
+        torch.set_default_dtype(torch.float32)
+        try:
+            return _Replay(placed, seed).of(value)
+        finally:
+            torch.set_default_dtype(default)
 
 
 class _Replay:
     def __init__(self, placed: Mapping[Leaf, Placed], seed: int) -> None:
         self.placed = placed
         self.seed = seed
-        self.known: dict[int, Tensor] = {}
+        self.known: dict[int, Tensor] = {}  # as long as something is still to be computed from them
 
     def of(self, value: Value) -> Tensor:
-        """A value, computed once. What is returned is read only.
+        """A value. Each that it is made from is computed once, and let go when the last that needs it is there.
 
         What it is made from comes first, so that a long computation is no deep recursion.
         """
+        needed = _times_needed(value)
+        computed: set[int] = set()
         waiting = [value]
         while waiting:
             last = waiting[-1]
-            missing = [other for other in _made_from(last) if id(other) not in self.known]
-            if missing and id(last) not in self.known:
+            missing = [other for other in _made_from(last) if id(other) not in computed]
+            if missing and id(last) not in computed:
                 waiting += missing
                 continue
-            if id(last) not in self.known:
-                self.known[id(last)] = self._computed(last)
             waiting.pop()
+            if id(last) in computed:
+                continue
+            self.known[id(last)] = self._computed(last)
+            computed.add(id(last))
+            for other in _made_from(last):
+                needed[id(other)] -= 1
+                if not needed[id(other)]:
+                    del self.known[id(other)]
+        return self.known.pop(id(value))
+
+    def _known(self, value: Value) -> Tensor:
+        """One that was computed; read only."""
         return self.known[id(value)]
 
     def _computed(self, value: Value) -> Tensor:
@@ -95,7 +89,7 @@ class _Replay:
                 return drawn if view is None else drawn.as_strided(view.shape, view.strides, view.offset)
             case Same(number, shape):
                 return torch.full(shape, number, dtype=torch.float64, device="cpu")
-            case Given(tensor) | Foreign(tensor):
+            case Literal(tensor) | Foreign(tensor):
                 return _widened(tensor)
             case Read():
                 return self._read(value)
@@ -119,8 +113,8 @@ class _Replay:
         state, view = value.state, value.view
         writes = [(view, value) for view, value in state.writes() if not isinstance(value, _UNSEEN)]
         size = max([view.end, *(written.end for written, _ in writes)])
-        values = [self.of(value) for _, value in writes]
-        storage = torch.full((size,), 0, dtype=_wide(state.dtype), device="cpu")
+        values = [self._known(value) for _, value in writes]
+        storage = torch.full((size,), 0, dtype=wide(state.dtype), device="cpu")
         if isinstance(state.base, Foreign):
             held = state.base.tensor
             whole = held.as_strided((min(size, held.untyped_storage().nbytes() // held.itemsize),), (1,), 0)
@@ -131,10 +125,8 @@ class _Replay:
 
     def _called(self, call: Call) -> Tensor:
         operator = operator_of(call.function)
-        args, kwargs = tree_map_only(VALUES, self.of, (call.args, call.kwargs))
-        kwargs = {
-            name: _setting(name, given) for name, given in kwargs.items() if name not in ("pin_memory", "generator")
-        }
+        args, kwargs = tree_map_only(VALUES, self._known, (call.args, call.kwargs))
+        kwargs = settings(kwargs)
         written = {position for position, _ in operator.written}
         args = tuple(tree_map_only(Tensor, Tensor.clone, arg) if k in written else arg for k, arg in enumerate(args))
         targets = written_by(operator, args, kwargs)
@@ -151,15 +143,33 @@ def _made_from(value: Value) -> Iterator[Value]:
         yield from (written for _, written in value.state.writes() if not isinstance(written, _UNSEEN))
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
+def _times_needed(value: Value) -> Counter[int]:
+    """How often each value that one is made from is needed for another."""
+    needed: Counter[int] = Counter()
+    waiting = [value]
+    while waiting:
+        for other in _made_from(waiting.pop()):
+            if not needed[id(other)]:
+                waiting.append(other)
+            needed[id(other)] += 1
+    return needed
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """What stands for a dtype: fp64 for those of floating point."""
     return torch.float64 if dtype.is_floating_point else dtype
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.detach().to(device="cpu", dtype=_wide(tensor.dtype))
+def settings(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that an operator is called with by name: on the CPU, and wide."""
+    return {name: _setting(name, given) for name, given in sorted(kwargs.items()) if name not in _UNUSED}
 
 
 def _setting(name: str, given: Any) -> Any:
     if name == "device":
         return torch.device("cpu")
-    return _wide(given) if isinstance(given, torch.dtype) else given
+    return wide(given) if isinstance(given, torch.dtype) else given
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(device="cpu", dtype=wide(tensor.dtype))

@@ -28,6 +28,7 @@ class Storages:
         self._states: dict[StorageWeakRef, State] = {}
         self._stand_ins: dict[StorageWeakRef, Tensor] = {}
         self._views: Any = WeakIdKeyDictionary()
+        self._overwritten: dict[StorageWeakRef, list[State]] = {}
         self._sweep = _MANY
 
     def read(self, tensor: Tensor) -> Value:
@@ -61,6 +62,8 @@ class Storages:
             elements = plain.untyped_storage().nbytes() // size
             view, value, whole = View.dense((elements,)), Lost("its bytes were written as two dtypes"), True
         if whole:
+            if before is not None and not isinstance(before.value, Unwritten):
+                self._overwritten.setdefault(reference, []).append(before)
             before, base = None, _NOTHING  # nothing from before is to be seen
         while before is not None and before.view == view:
             before = before.before
@@ -72,6 +75,10 @@ class Storages:
         """The state of a tensor's storage, None where nobody has written to it, and how the tensor lies in it."""
         plain = self.stand_in(tensor)
         return self._states.get(_reference(plain)), view_of(plain)
+
+    def overwritten(self, tensor: Tensor) -> list[State]:
+        """What a tensor's storage held each time that all of it was written to, the oldest first."""
+        return self._overwritten.get(_reference(self.stand_in(tensor)), [])
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The tensor itself, or what stands for a DTensor."""
@@ -106,7 +113,7 @@ class Storages:
         return Foreign(tensor.detach())
 
     def _forget(self) -> None:
-        for table in (self._states, self._stand_ins):
+        for table in (self._states, self._stand_ins, self._overwritten):
             for reference in [reference for reference in table if reference.expired()]:
                 del table[reference]
         self._sweep = 2 * len(self._states) + _MANY

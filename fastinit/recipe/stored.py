@@ -21,6 +21,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         **({"tied": entry.tied} if entry.tied else {}),
         "shape": entry.shape,
         "tiles": [_tile_json(tile, entry) for tile in entry.tiles],
+        **({"earlier": entry.earlier} if entry.earlier else {}),
     }
 
 
@@ -49,7 +50,8 @@ def entry_from(row: dict[str, Any]) -> Entry:
     tiles = tuple(_tile_from(dict(tile), name, shape) for tile in row["tiles"])
     if tiles and (sum(prod(tile.shape) for tile in tiles) != prod(shape) or _overlap(tiles)):
         raise ValueError(f"expected tiles that are all of {name}")
-    return Entry(name, tuple(map(_text, row.get("tied", ()))), shape, tiles)
+    tied, earlier = (tuple(map(_text, row.get(key, ()))) for key in ("tied", "earlier"))
+    return Entry(name, tied, shape, tiles, earlier=earlier)
 
 
 def _overlap(tiles: tuple[Tile, ...]) -> bool:

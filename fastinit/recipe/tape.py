@@ -17,7 +17,7 @@ from fastinit.recipe.lifting import lifted
 from fastinit.recipe.operators import Operator, operator_of, tensors_in, written_by
 from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.storages import Storages
-from fastinit.recipe.values import Call, Drawn, Foreign, Given, Leaf, Lost, Same, Settled, Unwritten, Value, inputs_of
+from fastinit.recipe.values import Call, Drawn, Foreign, Leaf, Literal, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
 
 _aten = torch.ops.aten
@@ -226,7 +226,7 @@ def _given(tensor: Tensor) -> Value:
     """
     if tensor.ndim == 0 and tensor.is_floating_point():
         return Same(tensor.item())
-    return Given(tensor.clone()) if tensor.untyped_storage().resizable() else Foreign(tensor.clone())
+    return Literal(tensor.clone()) if tensor.untyped_storage().resizable() else Foreign(tensor.clone())
 
 
 def _run(function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:

@@ -55,15 +55,26 @@ class Unwritten:
     """Memory that nobody has written to."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Foreign:
-    """A tensor from elsewhere: loaded, or made before. It is held: no copy is made, so it must stay what it was."""
+    """A tensor from elsewhere: loaded, or made before. It is held while the tape runs, and so must stay what it was.
+
+    A recipe has a copy: it is used when the tensor may be another one.
+    """
 
     tensor: Tensor
 
+    def keep(self) -> None:
+        """Take a copy, of all of its storage, as it lies there."""
+        held = self.tensor
+        storage = held.untyped_storage().clone()
+        self.tensor = torch.empty(0, dtype=held.dtype, device=held.device).set_(
+            storage, held.storage_offset(), held.shape, held.stride()
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Given:
+class Literal:
     """Numbers that were given in Python."""
 
     tensor: Tensor
@@ -112,8 +123,8 @@ class Read:
     view: View
 
 
-Value = Drawn | Same | Unwritten | Foreign | Given | Settled | Lost | Call | Read
-VALUES = (Drawn, Same, Unwritten, Foreign, Given, Settled, Lost, Call, Read)
+Value = Drawn | Same | Unwritten | Foreign | Literal | Settled | Lost | Call | Read
+VALUES = (Drawn, Same, Unwritten, Foreign, Literal, Settled, Lost, Call, Read)
 
 
 class State(NamedTuple):
