@@ -12,6 +12,7 @@ from fastinit.model.report import Report, row_of
 from fastinit.model.shown import shown
 from fastinit.model.walk import packed_in
 from fastinit.recipe.hooks import recording
+from fastinit.recipe.known import Known
 from fastinit.recipe.live import Live
 from fastinit.recipe.names import Rename
 from fastinit.recipe.pieces import reached_from
@@ -56,7 +57,7 @@ def keyed(
     affected, and after an exception torch is as it was. Where a model can be recorded unsharded, :func:`fastinit.record` is the
     better way: a framework's faults under sharding cannot enter there.
     """
-    live = Live(model, seed, strict, tuple(kept), rename)
+    live = Live(Known(model, seed, rename), strict, tuple(kept))
     report = LiveReport()
     with recording(live.tape):
         yield report
@@ -71,7 +72,7 @@ def build(function: Callable[..., _Model], *args: Any, seed: int = 0, **kwargs: 
     ``args`` and ``kwargs`` are the function's. Returns what it returns, and the report; names are those in the model that it
     returns. Raises what :func:`keyed` raises, and ``TypeError`` where the function returns no module.
     """
-    live = Live(None, seed, False, (), None)
+    live = Live(Known(None, seed, None))
     with recording(live.tape):
         model = function(*args, **kwargs)
     if not isinstance(model, nn.Module):

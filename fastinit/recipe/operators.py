@@ -10,12 +10,16 @@ from torch.utils._pytree import tree_leaves
 
 _KNOWN = {"aten", "prims", "fastinit"}  # what runs on one device, and can be run again
 
+Arguments = tuple[Any, ...]
+Named = dict[str, Any]
+
 
 class Operator(NamedTuple):
     """``written``: positions and names of the arguments that it writes to. ``views``: its results are views of its arguments.
 
     ``reshapes``: it changes how a tensor lies in its memory, and nothing there. ``opaque``: it cannot be run again: a
-    collective, or somebody's own kernel. ``composite``: it is made of others, on every device.
+    collective, or somebody's own kernel. ``composite``: it is made of others, on every device. ``random``: it draws from a
+    generator, of whatever law; torch says so of each, new ones too.
     """
 
     written: tuple[tuple[int, str], ...]
@@ -23,6 +27,7 @@ class Operator(NamedTuple):
     reshapes: bool
     composite: bool
     opaque: bool
+    random: bool
 
 
 @lru_cache(maxsize=4096)
@@ -41,6 +46,7 @@ def operator_of(function: OpOverload) -> Operator:
         reshapes=torch.Tag.inplace_view in function.tags,
         composite=function._can_decompose() and function.namespace in _KNOWN,
         opaque=function.namespace not in _KNOWN,
+        random=torch.Tag.nondeterministic_seeded in function.tags,
     )
 
 
@@ -49,7 +55,7 @@ def tensors_in(arguments: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
 
 
-def written_by(operator: Operator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+def written_by(operator: Operator, args: Arguments, kwargs: Named) -> list[Tensor]:
     """The tensors among the arguments that are written to."""
     return tensors_in(
         [args[position] if position < len(args) else kwargs.get(name) for position, name in operator.written]

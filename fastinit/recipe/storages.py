@@ -25,8 +25,9 @@ class Storages:
     """
 
     def __init__(self) -> None:
-        self._states: dict[StorageWeakRef, State] = {}
-        self._stand_ins: dict[StorageWeakRef, Tensor] = {}
+        self._states: dict[int, State] = {}  # by address, which is no other storage's while a weak reference is held
+        self._stand_ins: dict[int, Tensor] = {}
+        self._references: dict[int, StorageWeakRef] = {}
         self._views: Any = WeakIdKeyDictionary()
         self._sweep = _MANY
 
@@ -34,7 +35,7 @@ class Storages:
         """What a tensor holds now."""
         plain = self.stand_in(tensor)
         view = view_of(plain)
-        state = self._states.get(_reference(plain))
+        state = self._states.get(_address(plain))
         if state is None:
             return self._unknown(tensor)
         if state.dtype != plain.dtype:
@@ -53,8 +54,9 @@ class Storages:
     def write(self, tensor: Tensor, value: Value) -> None:
         """Note what a tensor holds from now on."""
         plain = self.stand_in(tensor)
-        reference, view, size = _reference(plain), view_of(plain), plain.itemsize
-        before = self._states.get(reference)
+        storage, view, size = plain.untyped_storage(), view_of(plain), plain.itemsize
+        address = storage._cdata
+        before = self._states.get(address)
         base = before.base if before is not None else self._unknown(tensor)
         whole = _fills(plain, view)
         if before is not None and before.dtype != plain.dtype and not whole:
@@ -64,14 +66,23 @@ class Storages:
             before, base = None, _NOTHING  # nothing from before is to be seen
         while before is not None and before.view == view:
             before = before.before
-        self._states[reference] = State(before, view, value, base, plain.dtype)
+        if address not in self._references:
+            self._references[address] = StorageWeakRef(storage)
+        self._states[address] = State(before, view, value, base, plain.dtype)
         if len(self._states) > self._sweep:
             self._forget()
 
     def state_of(self, tensor: Tensor) -> tuple[State | None, View]:
         """The state of a tensor's storage, None where nobody has written to it, and how the tensor lies in it."""
         plain = self.stand_in(tensor)
-        return self._states.get(_reference(plain)), view_of(plain)
+        return self._states.get(_address(plain)), view_of(plain)
+
+    def state_in(self, memory: StorageWeakRef) -> State | None:
+        """The state of a storage that may be gone: None then, as where nobody has written to it."""
+        if memory.expired():
+            return None
+        stand_in = self._stand_ins.get(memory.cdata)
+        return self._states.get(memory.cdata if stand_in is None else _address(stand_in))
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The tensor itself, or what stands for a DTensor."""
@@ -79,11 +90,12 @@ class Storages:
             return tensor
         found: Tensor | None = self._views.get(tensor)
         if found is None:
-            reference = _reference(dtensor.local_of(tensor))
-            found = self._stand_ins.get(reference)
+            memory = memory_of(tensor)
+            found = self._stand_ins.get(memory.cdata)
             if found is None or found.shape != tensor.shape:
                 found = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-                self._stand_ins[reference] = found
+                self._stand_ins[memory.cdata] = found
+                self._references[memory.cdata] = memory
         return found
 
     def is_copy(self, tensor: Tensor) -> bool:
@@ -95,8 +107,8 @@ class Storages:
 
         That takes a weak reference, and torch swaps no tensor that has one: materialising swaps parameters with detached ones.
         """
-        found = self._stand_ins.get(_reference(dtensor.local_of(tensor)))
-        if found is None or _reference(found) != _reference(stand_in) or view_of(found) != view_of(stand_in):
+        found = self._stand_ins.get(memory_of(tensor).cdata)
+        if found is None or _address(found) != _address(stand_in) or view_of(found) != view_of(stand_in):
             self._views[tensor] = stand_in
 
     def _unknown(self, tensor: Tensor) -> Value:
@@ -106,9 +118,10 @@ class Storages:
         return Foreign(tensor.detach())
 
     def _forget(self) -> None:
-        for table in (self._states, self._stand_ins):
-            for reference in [reference for reference in table if reference.expired()]:
-                del table[reference]
+        for address in [address for address, reference in self._references.items() if reference.expired()]:
+            del self._references[address]
+            self._states.pop(address, None)
+            self._stand_ins.pop(address, None)
         self._sweep = 2 * len(self._states) + _MANY
 
 
@@ -125,8 +138,15 @@ def view_of(tensor: Tensor) -> View:
     return View(int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
 
 
-def _reference(tensor: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(tensor.untyped_storage())
+def memory_of(tensor: Tensor) -> StorageWeakRef:
+    """The storage that has a tensor's elements, of a DTensor those of this rank."""
+    plain = dtensor.local_of(tensor) if dtensor.is_dtensor(tensor) else tensor
+    return StorageWeakRef(plain.untyped_storage())
+
+
+def _address(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 def _inside(view: View, other: View) -> bool:
