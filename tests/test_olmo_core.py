@@ -387,7 +387,7 @@ def test_no_draw_is_wasted_and_no_weight_is_filled_twice() -> None:
         filled.extend(str(key.stream) for key in keys)
         foreach_fill(tensors, laws, keys=keys, shards=shards)
 
-    at_once = mock.patch.object(fastinit.recipe.live, "fill_", side_effect=ZeroDivisionError)
+    at_once = mock.patch.object(fastinit.recipe.known, "fill_", side_effect=ZeroDivisionError)
     with mock.patch.object(fastinit.model.filling, "foreach_fill_", counted), at_once, patched():
         made.init_weights()
     matrices = [name for name, parameter in made.named_parameters() if "norm" not in name]

@@ -6,7 +6,7 @@ from fastinit.integrations.normalize import normalize_
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import plan_of
 from fastinit.recipe.keyed import notes
-from fastinit.recipe.known import Known
+from fastinit.recipe.known import Known, Own
 from fastinit.recipe.live import Live
 from fastinit.recipe.values import Leaf
 
@@ -14,10 +14,10 @@ from fastinit.recipe.values import Leaf
 class _Late(Known):
     """Fills no parameter when numbers are drawn into it."""
 
-    def fill(self, tensor: Tensor, leaf: Leaf) -> None:
+    def fill(self, tensor: Tensor, leaf: Leaf, own: Own | None) -> None:
         """Numbers that are no parameter's, and may be read."""
-        if not self.knows(tensor):
-            super().fill(tensor, leaf)
+        if own is None:
+            super().fill(tensor, leaf, own)
 
 
 class Session(Live):

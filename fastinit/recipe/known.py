@@ -13,7 +13,7 @@ from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key, stream_of
 
 
-class _Own(NamedTuple):
+class Own(NamedTuple):
     """A parameter of the model, which is held so that no other has its identity, and what it is filled with."""
 
     tensor: Tensor
@@ -36,19 +36,26 @@ class Known:
         self.name_of = renamer(rename)
         self.keeps_names = rename is None
         self._model = model
-        self._own: dict[int, _Own] = {}
+        self._own: dict[int, Own] = {}
         self._strangers = 0
         self._filled: dict[Leaf, Key] = {}
 
-    def knows(self, tensor: Tensor) -> bool:
-        """Whether the tensor is a parameter of the model."""
-        return self._found(tensor) is not None
+    def find(self, tensor: Tensor) -> Own | None:
+        """What is known of a tensor, where it is a parameter of the model."""
+        own = self._own.get(id(tensor))
+        if own is None and self._model is not None and isinstance(tensor, nn.Parameter):
+            # Materialising replaces parameters; those of other models are not to cost a walk each.
+            if not self._strangers:
+                self._own = self._walked(self._model)
+                self._strangers = len(self._own)
+            self._strangers = max(0, self._strangers - 1)
+            own = self._own.get(id(tensor))
+        return own if own is not None and own.tensor is tensor else None
 
-    def fill(self, tensor: Tensor, leaf: Leaf) -> None:
+    def fill(self, tensor: Tensor, leaf: Leaf, own: Own | None) -> None:
         """Give a tensor the numbers that were drawn into it."""
         if tensor.is_meta:
             return
-        own = self._found(tensor)
         if own is None:
             fill_(tensor, leaf.law, key=Key.of(f"drawn#{leaf.order}", self.seed))  # type: ignore[arg-type]  # it is drawn
             return
@@ -62,20 +69,9 @@ class Known:
         """What a parameter was filled by, when the leaf was drawn into it."""
         return self._filled.get(leaf)
 
-    def _found(self, tensor: Tensor) -> _Own | None:
-        found = self._own.get(id(tensor))
-        if found is None and isinstance(tensor, nn.Parameter) and self._model is not None:
-            # Materialising replaces parameters; those of other models are not to cost a walk each.
-            if not self._strangers:
-                self._own = self._walked(self._model)
-                self._strangers = len(self._own)
-            self._strangers = max(0, self._strangers - 1)
-            found = self._own.get(id(tensor))
-        return found if found is not None and found.tensor is tensor else None
-
-    def _walked(self, model: nn.Module) -> dict[int, _Own]:
+    def _walked(self, model: nn.Module) -> dict[int, Own]:
         return {
-            id(found.parameter): _Own(
+            id(found.parameter): Own(
                 found.parameter, found.name, self._key(found.name), experts_shard(found.owner, found.parameter)
             )
             for found in tied(parameters_of(model))

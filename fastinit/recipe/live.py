@@ -30,7 +30,7 @@ class Live:
 
     def __init__(self, known: Known, strict: bool = False, kept: tuple[str, ...] = ()) -> None:
         self.seed = known.seed
-        self.tape = Tape(known.fill, known.knows)
+        self.tape = Tape(known.fill, known.find)
         self._known = known
         self._strict = strict
         self._kept = kept

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
 
-from fastinit.recipe.operators import Arguments, Named, Operator, tensors_in
+from fastinit.recipe.operators import Arguments, Named, Operator, tensors_in, with_tensors
 from fastinit.recipe.storages import Storages
 from fastinit.recipe.values import Call, Foreign, Given, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
@@ -36,15 +35,17 @@ def value_of(function: OpOverload, operator: Operator, args: Arguments, kwargs: 
         return Settled()
     if function in OVERWRITES:  # not a part of what they make: what was there before
         return _copied(args[0], args[1], storages)
-    if function in _FILLS and not args[0].is_floating_point():
+    if function in _FILLS:
         number = args[1] if len(args) > 1 else 0
+        if args[0].is_floating_point():
+            return Same(float(number), tuple(args[0].shape))
         return Call(_aten.full.default, (list(args[0].shape), number), {"dtype": args[0].dtype}, None)
     outs = {
         name: Same(0.0, tuple(kwargs[name].shape))
         for _, name in operator.written
         if isinstance(kwargs.get(name), Tensor)
     }
-    read = tree_map_only(Tensor, storages.read, (args, {**kwargs, **outs}))
+    read = with_tensors(storages.read, (args, {**kwargs, **outs}))
     call = Call(function, read[0], read[1], None)
     return next((value for value in inputs_of(call) if isinstance(value, Lost)), call)
 
@@ -85,7 +86,7 @@ def view(function: OpOverload, args: Arguments, kwargs: Named, result: Any, stor
         if not tensor.is_meta:
             storages.write(tensor, _given(tensor.detach()))
     elif any(map(dtensor.is_dtensor, made)):
-        stand_ins = function(*tree_map_only(Tensor, storages.stand_in, args), **kwargs)
+        stand_ins = function(*with_tensors(storages.stand_in, args), **kwargs)
         for tensor, stand_in in zip(made, tensors_in(stand_ins), strict=True):
             if tensor is not stand_in:
                 storages.let_stand(tensor, stand_in)

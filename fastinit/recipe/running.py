@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
 
-from fastinit.recipe.operators import Arguments, Named, Operator, tensors_in, written_by
+from fastinit.recipe.operators import Arguments, Named, Operator, tensors_in, with_tensors, written_by
 from fastinit.recipe.storages import Storages
 from fastinit.shard import dtensor
 
@@ -35,7 +34,7 @@ def executed(function: OpOverload, operator: Operator, args: Arguments, kwargs: 
         if not _is_without_rule(error) or not any(map(dtensor.is_dtensor, tensors_in((args, kwargs)))):
             raise
     written = written_by(operator, args, kwargs)
-    result = _run(function, operator, *tree_map_only(Tensor, storages.stand_in, (args, kwargs)))
+    result = _run(function, operator, *with_tensors(storages.stand_in, (args, kwargs)))
     return written[0] if written else result
 
 
@@ -54,7 +53,7 @@ def _run(function: OpOverload, operator: Operator, args: Arguments, kwargs: Name
         written = written_by(operator, args, kwargs)
         if written and not all(tensor.is_meta for tensor in written):
             return written[0] if function._schema.returns else None  # there are no values to write
-        args, kwargs = tree_map_only(Tensor, _without_values, (args, kwargs))
+        args, kwargs = with_tensors(_without_values, (args, kwargs))
     if function is _aten._to_copy.default and args[0].is_meta:
         kwargs = {**kwargs, "device": None}
     try:

@@ -1,19 +1,21 @@
 """Storages: what each holds, as far as it was seen. They are told apart by weak references: a freed address is used again."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakIdKeyDictionary
 
 from fastinit.recipe.boxes import View
 from fastinit.recipe.values import Drawn, Foreign, Lost, Read, Same, State, Unwritten, Value
 from fastinit.shard import dtensor
-from fastinit.shard.geometry import overlaps
+from fastinit.shard.geometry import Shape, overlaps
 
 _UNWRITTEN = Unwritten()
 _NOTHING = Same(0.0)
+_PLAIN = (Tensor, nn.Parameter)
 _MANY = 4096  # storages, after which those that are gone are looked for
 
 
@@ -54,21 +56,22 @@ class Storages:
     def write(self, tensor: Tensor, value: Value) -> None:
         """Note what a tensor holds from now on."""
         plain = self.stand_in(tensor)
-        storage, view, size = plain.untyped_storage(), view_of(plain), plain.itemsize
+        storage, view, dtype = plain.untyped_storage(), view_of(plain), plain.dtype
         address = storage._cdata
         before = self._states.get(address)
-        base = before.base if before is not None else self._unknown(tensor)
         whole = _fills(plain, view)
-        if before is not None and before.dtype != plain.dtype and not whole:
-            elements = plain.untyped_storage().nbytes() // size
-            view, value, whole = View.dense((elements,)), Lost("its bytes were written as two dtypes"), True
-        if whole:
-            before, base = None, _NOTHING  # nothing from before is to be seen
-        while before is not None and before.view == view:
-            before = before.before
-        if address not in self._references:
+        if before is None and address not in self._references:
             self._references[address] = StorageWeakRef(storage)
-        self._states[address] = State(before, view, value, base, plain.dtype)
+        elif before is not None and before.dtype != dtype and not whole:
+            elements = storage.nbytes() // plain.itemsize
+            view, value, whole = View.dense((elements,)), Lost("its bytes were written as two dtypes"), True
+        if whole:  # nothing from before is to be seen
+            self._states[address] = State(None, view, value, _NOTHING, dtype)
+        else:
+            base = before.base if before is not None else self._unknown(tensor)
+            while before is not None and before.view == view:
+                before = before.before
+            self._states[address] = State(before, view, value, base, dtype)
         if len(self._states) > self._sweep:
             self._forget()
 
@@ -86,7 +89,7 @@ class Storages:
 
     def stand_in(self, tensor: Tensor) -> Tensor:
         """The tensor itself, or what stands for a DTensor."""
-        if not dtensor.is_dtensor(tensor):
+        if type(tensor) in _PLAIN or not dtensor.is_dtensor(tensor):
             return tensor
         found: Tensor | None = self._views.get(tensor)
         if found is None:
@@ -135,7 +138,14 @@ def _fills(tensor: Tensor, view: View) -> bool:
 
 def view_of(tensor: Tensor) -> View:
     """How a plain tensor lies in its storage."""
-    return View(int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+    return _view(tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+@lru_cache(
+    maxsize=4096
+)  # thousands of parameters lie alike, and each object that is kept is one for Python's collector
+def _view(offset: int, shape: torch.Size, strides: Shape) -> View:
+    return View(offset, tuple(shape), strides)
 
 
 def memory_of(tensor: Tensor) -> StorageWeakRef:

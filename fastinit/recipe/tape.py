@@ -17,33 +17,32 @@ from fastinit.recipe.operators import Arguments, Named, operator_of, tensors_in,
 from fastinit.recipe.pieces import reached_from
 from fastinit.recipe.reading import OVERWRITES, join, value_of, view
 from fastinit.recipe.running import ELSE, executed
-from fastinit.recipe.storages import Storages, memory_of
+from fastinit.recipe.storages import Storages, memory_of, view_of
 from fastinit.recipe.values import Call, Drawn, Leaf
 
 _aten = torch.ops.aten
 _EACH = {_aten._foreach_zero_.default: _aten.zero_.default, _aten._foreach_copy_.default: _aten.copy_.default}
 _JOINS = {_aten.cat.default, _aten.stack.default}
 
-Fill = Callable[[Tensor, Leaf], None]
+Find = Callable[[Tensor], Any]
+Fill = Callable[[Tensor, Leaf, Any], None]
 
 
 class Tape(TorchDispatchMode):
     """Notes what is written to every tensor, on the thread that entered it, until it is left.
 
-    ``fill`` is asked to give a tensor values when numbers are drawn into it: no generator of torch's moves for those. A tensor
-    that ``knows`` does not know is left to the tape outside of this one, if there is one. ``has_values`` says whether what is
-    drawn is what a parameter will have, so that numbers may be read off it.
+    ``fill`` is asked to give a tensor values when numbers are drawn into it, with what ``find`` has found of it: no generator of
+    torch's moves for those. What is None to ``find`` is left to the tape outside of this one, if there is one. ``has_values``
+    says whether what is drawn is what a parameter will have, so that numbers may be read off it.
     """
 
-    def __init__(
-        self, fill: Fill, knows: Callable[[Tensor], bool] = lambda tensor: True, has_values: bool = True
-    ) -> None:
+    def __init__(self, fill: Fill, find: Find = lambda tensor: True, has_values: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.storages = Storages()
         self.random: dict[str, int] = {}  # operators that drew from torch's generators, and how often
         self.outer: Tape | None = None  # the one that was running when this one was entered
         self._fill = fill
-        self._knows = knows
+        self._find = find
         self._has_values = has_values
         self._drawn = 0
         self._strangers: dict[
@@ -96,23 +95,23 @@ class Tape(TorchDispatchMode):
 
     def draw(self, tensor: Tensor, law: Distribution) -> None:
         """Note that a tensor is filled with numbers of a law, and fill it."""
-        leaf = Leaf(law, tuple(tensor.shape), self._drawn)
+        leaf = Leaf(law, view_of(self.storages.stand_in(tensor)).shape, self._drawn)
         self._drawn += 1
         self.storages.write(tensor, Drawn(leaf, law))
-        known = self._knows(tensor)
-        if not known and isinstance(tensor, nn.Parameter):
+        found = self._find(tensor)
+        if found is None and isinstance(tensor, nn.Parameter):
             self._strangers[leaf] = memory_of(tensor)
-        if self.outer is not None and not known:
+        if self.outer is not None and found is None:
             self.outer.draw(tensor, law)
         elif not self.storages.is_copy(tensor):
-            self._unseen(self._fill, tensor, leaf)
+            self._fill_unseen(tensor, leaf, found)
 
-    def _unseen(self, fill: Fill, tensor: Tensor, leaf: Leaf) -> None:
+    def _fill_unseen(self, tensor: Tensor, leaf: Leaf, found: Any) -> None:
         """Fill with no mode on, which is many times as fast: torch has taken it off for an operator, but not for a hook."""
         mode = _pop_mode() if _get_current_dispatch_mode() is self else None
         self._aside += 1  # where another mode is above this one
         try:
-            fill(tensor, leaf)
+            self._fill(tensor, leaf, found)
         finally:
             self._aside -= 1
             if mode is not None:
