@@ -6,18 +6,19 @@ from fastinit.integrations.normalize import normalize_
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import plan_of
 from fastinit.recipe.keyed import notes
-from fastinit.recipe.known import Known, Own
+from fastinit.recipe.known import Known
 from fastinit.recipe.live import Live
 from fastinit.recipe.values import Leaf
+from fastinit.stream import Key
 
 
 class _Late(Known):
     """Fills no parameter when numbers are drawn into it."""
 
-    def fill(self, tensor: Tensor, leaf: Leaf, own: Own | None) -> None:
+    def fill(self, tensor: Tensor, leaf: Leaf, key: Key | None) -> None:
         """Numbers that are no parameter's, and may be read."""
-        if own is None:
-            super().fill(tensor, leaf, own)
+        if key is None:
+            super().fill(tensor, leaf, key)
 
 
 class Session(Live):

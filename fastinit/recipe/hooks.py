@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 
 from torch import Generator, Tensor, nn
 
+from fastinit.init.fills import made
 from fastinit.law.distributions import TruncatedNormal
 from fastinit.recipe.shared import Noted, Replaced, Uncompiled
 from fastinit.recipe.tape import Tape
@@ -51,7 +52,7 @@ def _trunc_normal_(
     if mean < a - 2 * std or mean > b + 2 * std:
         text = "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The values follow the law all the same."
         warnings.warn(text, stacklevel=3)
-    tapes[-1].draw(tensor, TruncatedNormal(mean, std, a, b))
+    tapes[-1].draw(tensor, made(TruncatedNormal, mean, std, a, b))
     return tensor
 
 

@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from fastinit.collector import paused
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import plan_of
-from fastinit.model.report import Report, row_of
+from fastinit.model.planned import Planned
+from fastinit.model.report import Report, Row, row_of
 from fastinit.model.shown import shown
 from fastinit.model.walk import packed_in
 from fastinit.recipe.hooks import recording
@@ -82,6 +84,13 @@ def build(function: Callable[..., _Model], *args: Any, seed: int = 0, **kwargs: 
 
 def _finished(model: nn.Module, live: Live) -> Report:
     """Every parameter as its last law has it."""
+    rows, left = paused(lambda: _planned(model, live))  # a few objects a parameter, of which few are kept
+    fill_plan_(left)
+    return Report(live.method, live.seed, rows, packed_in(model), tuple(notes(model, live)))
+
+
+def _planned(model: nn.Module, live: Live) -> tuple[tuple[Row, ...], list[Planned]]:
+    """The rows of the report, and what is still to be filled."""
     plan = plan_of(model, live)
     meta = [planned.name for planned in plan if planned.parameter.is_meta]
     if meta:
@@ -89,8 +98,7 @@ def _finished(model: nn.Module, live: Live) -> Report:
             "model: expected parameters with memory when the context is left, got meta parameters, for which "
             f"fastinit.record and init_model_(..., device=...) are the way: {', '.join(map(shown, meta))}"
         )
-    fill_plan_([planned for planned in plan if not live.has_filled(planned)])
-    return Report(live.method, live.seed, tuple(map(row_of, plan)), packed_in(model), tuple(notes(model, live)))
+    return tuple(map(row_of, plan)), [planned for planned in plan if not live.has_filled(planned)]
 
 
 def notes(model: nn.Module, live: Live) -> Iterator[str]:

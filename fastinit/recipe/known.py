@@ -1,25 +1,15 @@
-"""Known: the parameters of a model that is initialised live, by identity, and the fills of what is drawn into them."""
-
-from typing import NamedTuple
+"""Known: the parameters of a model that is initialised live, and the fills of what is drawn into them."""
 
 from torch import Tensor, nn
 
+from fastinit.collector import paused
 from fastinit.init import fill_
 from fastinit.model.shown import shown
-from fastinit.model.walk import experts_shard, parameters_of, tied
+from fastinit.model.walk import Found, experts_shards, parameters_of, tied
 from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.values import Leaf
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key, stream_of
-
-
-class Own(NamedTuple):
-    """A parameter of the model, which is held so that no other has its identity, and what it is filled with."""
-
-    tensor: Tensor
-    name: str
-    key: Key
-    shard: LocalShard | None
 
 
 class Known:
@@ -33,52 +23,55 @@ class Known:
         if model is not None and not isinstance(model, nn.Module):
             raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
         self.seed = Key(seed).seed
-        self.name_of = renamer(rename)
-        self.keeps_names = rename is None
+        self.renames = rename is not None
+        self._renamed = renamer(rename)
         self._model = model
-        self._own: dict[int, Own] = {}
+        self._tensors: list[Tensor] = []  # held, so that no other tensor has the identity of one
+        self._keys: dict[int, Key] = {}  # by identity; one object for each parameter, as Python's collector visits all
+        self._shards: dict[int, LocalShard] = {}
         self._strangers = 0
         self._filled: dict[Leaf, Key] = {}
 
-    def find(self, tensor: Tensor) -> Own | None:
-        """What is known of a tensor, where it is a parameter of the model."""
-        own = self._own.get(id(tensor))
-        if own is None and self._model is not None and isinstance(tensor, nn.Parameter):
+    def find(self, tensor: Tensor) -> Key | None:
+        """The key of a tensor that is a parameter of the model."""
+        key = self._keys.get(id(tensor))
+        if key is None and self._model is not None and isinstance(tensor, nn.Parameter):
             # Materialising replaces parameters; those of other models are not to cost a walk each.
             if not self._strangers:
-                self._own = self._walked(self._model)
-                self._strangers = len(self._own)
+                self._walk(self._model)
+                self._strangers = len(self._keys)
             self._strangers = max(0, self._strangers - 1)
-            own = self._own.get(id(tensor))
-        return own if own is not None and own.tensor is tensor else None
+            key = self._keys.get(id(tensor))
+        return key
 
-    def fill(self, tensor: Tensor, leaf: Leaf, own: Own | None) -> None:
-        """Give a tensor the numbers that were drawn into it."""
+    def fill(self, tensor: Tensor, leaf: Leaf, key: Key | None) -> None:
+        """Give a tensor the numbers that were drawn into it; the key is what was found."""
         if tensor.is_meta:
             return
-        if own is None:
+        if key is None:
             fill_(tensor, leaf.law, key=Key.of(f"drawn#{leaf.order}", self.seed))  # type: ignore[arg-type]  # it is drawn
             return
         try:
-            fill_(tensor, leaf.law, key=own.key, shard=own.shard)  # type: ignore[arg-type]  # as above
+            fill_(tensor, leaf.law, key=key, shard=self._shards.get(id(tensor)))  # type: ignore[arg-type]  # as above
         except (ValueError, TypeError) as error:
-            raise type(error)(f"{shown(own.name)}: {str(error).removeprefix('tensor: ')}") from None
-        self._filled[leaf] = own.key
+            raise type(error)(f"{shown(self._name(tensor))}: {str(error).removeprefix('tensor: ')}") from None
+        self._filled[leaf] = key
 
     def key_of(self, leaf: Leaf) -> Key | None:
         """What a parameter was filled by, when the leaf was drawn into it."""
         return self._filled.get(leaf)
 
-    def _walked(self, model: nn.Module) -> dict[int, Own]:
-        return {
-            id(found.parameter): Own(
-                found.parameter, found.name, self._key(found.name), experts_shard(found.owner, found.parameter)
-            )
-            for found in tied(parameters_of(model))
-        }
+    def names(self, found: Found) -> tuple[str, ...]:
+        """The names of a parameter, its own first, which its key comes from."""
+        return tuple(map(self._renamed, found.names)) if self.renames else found.names
 
-    def _key(self, name: str) -> Key:
-        """Of a parameter of that canonical name."""
-        if self.keeps_names:
-            return Key(self.seed, stream_of(name.encode()))
-        return Key.of(self.name_of(name), self.seed)
+    def _walk(self, model: nn.Module) -> None:
+        found = paused(lambda: tied(parameters_of(model)))
+        self._tensors = [each.parameter for each in found]
+        self._keys = {id(each.parameter): Key(self.seed, stream_of(self.names(each)[0].encode())) for each in found}
+        shards = zip(self._tensors, experts_shards(found), strict=True)
+        self._shards = {id(tensor): shard for tensor, shard in shards if shard is not None}
+
+    def _name(self, tensor: Tensor) -> str:
+        assert self._model is not None
+        return next(found.name for found in tied(parameters_of(self._model)) if found.parameter is tensor)

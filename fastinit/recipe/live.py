@@ -37,8 +37,8 @@ class Live:
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
-        check_marks((part.found for part in parts if part.shard is None), not self._known.keeps_names)
-        parameters = [Parameter(tuple(map(self._known.name_of, part.found.names)), part.parameter) for part in parts]
+        check_marks((part.found for part in parts if part.shard is None), self._known.renames)
+        parameters = [Parameter(self._known.names(part.found), part.parameter) for part in parts]
         bound = self._bound(parameters)
         if bound.lost:
             collect()  # a module with a cycle may still be there
