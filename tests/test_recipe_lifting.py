@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def filled(recipe: fastinit.Recipe) -> Tensor:
 def executed(body: Body, first: str = "w") -> Tensor:
     """An oracle: torch runs it in fp64 on the values that fastinit draws for the j-th leaf, ``first`` or ``w#j``."""
 
-    def fill(tensor: Tensor, leaf: Leaf) -> None:
+    def fill(tensor: Tensor, leaf: Leaf, found: Any) -> None:
         key = fastinit.Key.of(f"w#{leaf.order}" if leaf.order else first, seed=3)
         numbers = torch.empty(leaf.shape)
         one, other = leaf.law.parameters()[:2]

@@ -10,13 +10,14 @@ from fastinit.model.planned import Given, Part, Planned
 from fastinit.model.roles import matches
 from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tile, Tiled
-from fastinit.recipe.bind import Bound, Parameter, bind
+from fastinit.recipe.bind import Parameter, bind
 from fastinit.recipe.entries import Entry, whole
 from fastinit.recipe.known import Known
 from fastinit.recipe.marks import check_marks
 from fastinit.recipe.record import check
+from fastinit.recipe.single import Single, singles
 from fastinit.recipe.tape import Tape
-from fastinit.recipe.values import Drawn
+from fastinit.recipe.values import Drawn, Leaf
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
@@ -34,15 +35,38 @@ class Live:
         self._known = known
         self._strict = strict
         self._kept = kept
+        self._drawn: dict[int, Leaf] = {}  # by the identity of a parameter: all that it holds
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
         check_marks((part.found for part in parts if part.shard is None), self._known.renames)
+        alone = self._alone(parts)
+        rest = [part for part, single in zip(parts, alone, strict=True) if single is None]
+        given = iter(self._taken_apart(rest))
+        return [
+            next(given) if single is None else Given("constant" if single.leaf is None else "law", single.law)
+            for single in alone
+        ]
+
+    def _alone(self, parts: Sequence[Part]) -> list[Single | None]:
+        """The parameters that need not be bound to names. New names, and numbers held by another model, want a look at all."""
+        if self._known.renames or self._elsewhere(parts):
+            return [None] * len(parts)
+        found = singles((part.parameter for part in parts), self.tape.storages)
+        self._drawn = {
+            id(part.parameter): single.leaf
+            for part, single in zip(parts, found, strict=True)
+            if single is not None and single.leaf is not None
+        }
+        return found
+
+    def _taken_apart(self, parts: Sequence[Part]) -> list[Given]:
+        """What is given to parameters that may be of several parts, and may share their numbers."""
         parameters = [Parameter(self._known.names(part.found), part.parameter) for part in parts]
-        bound = self._bound(parameters)
+        bound = bind(parameters, self.tape.storages, live=True, elsewhere=self._elsewhere(parts))
         if bound.lost:
             collect()  # a module with a cycle may still be there
-            bound = self._bound(parameters)
+            bound = bind(parameters, self.tape.storages, live=True, elsewhere=self._elsewhere(parts))
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
         left = {name: self._why_left(by_name[name].parameter, name) for name in bound.unwritten}
         check(bound, [name for name, why in left.items() if why], "the initialisation")
@@ -57,9 +81,8 @@ class Live:
             for name, part in by_name.items()
         ]
 
-    def _bound(self, parameters: list[Parameter]) -> Bound:
-        elsewhere = self.tape.held_elsewhere(parameter.tensor for parameter in parameters)
-        return bind(parameters, self.tape.storages, live=True, elsewhere=elsewhere)
+    def _elsewhere(self, parts: Sequence[Part]) -> set[Leaf]:
+        return self.tape.held_elsewhere(part.parameter for part in parts)
 
     def _why_left(self, parameter: Tensor, name: str) -> str:
         """What a report calls a parameter that nothing wrote; nothing for one that something should have written."""
@@ -73,6 +96,9 @@ class Live:
 
     def has_filled(self, planned: Planned) -> bool:
         """Whether a parameter has its final values already: they were drawn into it, and nothing was done to it since."""
+        leaf = self._drawn.get(id(planned.parameter))
+        if leaf is not None:
+            return self._known.key_of(leaf) == planned.key
         state, view = self.tape.storages.state_of(planned.parameter)
         if state is None or state.before is not None or state.view != view or not isinstance(state.value, Drawn):
             return False

@@ -1,6 +1,7 @@
 """What an operator does to the tensors that it is given, as far as its schema tells."""
 
 from collections.abc import Callable
+from enum import Enum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -8,10 +9,40 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+_aten = torch.ops.aten
 _KNOWN = {"aten", "prims", "fastinit"}  # what runs on one device, and can be run again
 
 Arguments = tuple[Any, ...]
 Named = dict[str, Any]
+
+
+class Kind(Enum):
+    """What is special about an operator."""
+
+    EACH = "does to each of a list what another does to one, reading nothing that was there before"
+    EMPTY = "makes memory that nobody has written to"
+    FILL = "writes a number"
+    OVERWRITE = "writes what another tensor holds, in its shape"
+    JOIN = "puts tensors together"
+    READ = "reads a number off a tensor"
+    OTHER = "nothing"
+
+
+_KINDS = {
+    Kind.EACH: {_aten._foreach_zero_.default, _aten._foreach_copy_.default},
+    Kind.FILL: {_aten.fill_.Scalar, _aten.zero_.default},
+    Kind.OVERWRITE: {_aten.copy_.default, _aten.fill_.Tensor},
+    Kind.JOIN: {_aten.cat.default, _aten.stack.default},
+    Kind.READ: {_aten._local_scalar_dense.default},
+}
+_EMPTY = {
+    _aten.empty,
+    _aten.empty_like,
+    _aten.empty_strided,
+    _aten.empty_permuted,
+    _aten.new_empty,
+    _aten.new_empty_strided,
+}
 
 
 class Operator(NamedTuple):
@@ -28,6 +59,7 @@ class Operator(NamedTuple):
     composite: bool
     opaque: bool
     random: bool
+    kind: Kind
 
 
 @lru_cache(maxsize=4096)
@@ -42,12 +74,19 @@ def operator_of(function: OpOverload) -> Operator:
     aliases = [returned.alias_info is not None for returned in schema.returns]
     return Operator(
         written=written,
-        views=(bool(aliases) and all(aliases) and not written) or function is torch.ops.aten._unsafe_view.default,
+        views=(bool(aliases) and all(aliases) and not written) or function is _aten._unsafe_view.default,
         reshapes=torch.Tag.inplace_view in function.tags,
         composite=function._can_decompose() and function.namespace in _KNOWN,
         opaque=function.namespace not in _KNOWN,
         random=torch.Tag.nondeterministic_seeded in function.tags,
+        kind=_kind_of(function),
     )
+
+
+def _kind_of(function: OpOverload) -> Kind:
+    if function.overloadpacket in _EMPTY:
+        return Kind.EMPTY
+    return next((kind for kind, functions in _KINDS.items() if function in functions), Kind.OTHER)
 
 
 def tensors_in(arguments: Any) -> list[Tensor]:

@@ -7,35 +7,27 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from fastinit.recipe.operators import Arguments, Named, Operator, tensors_in, with_tensors
+from fastinit.recipe.operators import Arguments, Kind, Named, Operator, tensors_in, with_tensors
 from fastinit.recipe.storages import Storages
 from fastinit.recipe.values import Call, Foreign, Given, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
 
 _aten = torch.ops.aten
-_EMPTY = {
-    _aten.empty,
-    _aten.empty_like,
-    _aten.empty_strided,
-    _aten.empty_permuted,
-    _aten.new_empty,
-    _aten.new_empty_strided,
-}
-_FILLS = {_aten.fill_.Scalar, _aten.zero_.default}
-OVERWRITES = {_aten.copy_.default, _aten.fill_.Tensor}
+_LIFT = _aten.lift_fresh.default
+_UNWRITTEN = Unwritten()
 
 
 def value_of(function: OpOverload, operator: Operator, args: Arguments, kwargs: Named, storages: Storages) -> Value:
     """What an operator makes, told before it runs, as what it reads may be written over."""
     if operator.opaque or operator.random:
         return Lost(f"it went through {function}")
-    if function.overloadpacket in _EMPTY:
-        return Unwritten()
+    if operator.kind is Kind.EMPTY:
+        return _UNWRITTEN
     if function.namespace == "fastinit":
         return Settled()
-    if function in OVERWRITES:  # not a part of what they make: what was there before
+    if operator.kind is Kind.OVERWRITE:  # not a part of what they make: what was there before
         return _copied(args[0], args[1], storages)
-    if function in _FILLS:
+    if operator.kind is Kind.FILL:
         number = args[1] if len(args) > 1 else 0
         if args[0].is_floating_point():
             return Same(float(number), tuple(args[0].shape))
@@ -81,7 +73,7 @@ def join(
 def view(function: OpOverload, args: Arguments, kwargs: Named, result: Any, storages: Storages) -> None:
     """Note of views of DTensors what they are views of, and of numbers that were given in Python what they are."""
     made = tensors_in(result)
-    if function is _aten.lift_fresh.default:
+    if function is _LIFT:
         (tensor,) = made
         if not tensor.is_meta:
             storages.write(tensor, _given(tensor.detach()))

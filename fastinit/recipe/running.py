@@ -10,7 +10,8 @@ from fastinit.recipe.operators import Arguments, Named, Operator, tensors_in, wi
 from fastinit.recipe.storages import Storages
 from fastinit.shard import dtensor
 
-_aten = torch.ops.aten
+_COPY = torch.ops.aten.copy_.default
+_TO_COPY = torch.ops.aten._to_copy.default
 
 ELSE = 'record with device="cpu", or use fastinit.keyed on a model that has memory'
 
@@ -26,7 +27,7 @@ _NO_RULE = (
 
 def executed(function: OpOverload, operator: Operator, args: Arguments, kwargs: Named, storages: Storages) -> Any:
     """Run an operator. Where torch has no rule for DTensors, what stands for them is used: it has no values, only a shape."""
-    if function is _aten.copy_.default and dtensor.is_dtensor(args[0]) and not dtensor.is_dtensor(args[1]):
+    if function is _COPY and dtensor.is_dtensor(args[0]) and not dtensor.is_dtensor(args[1]):
         return args[0]  # torch refuses it; in the end each rank gets its part of what was noted
     try:
         return _run(function, operator, args, kwargs)
@@ -48,18 +49,20 @@ def _is_without_rule(error: RuntimeError) -> bool:
 
 def _run(function: OpOverload, operator: Operator, args: Arguments, kwargs: Named) -> Any:
     """Run an operator on tensors of which some are on the meta device."""
-    tensors = tensors_in((args, kwargs))
-    if any(tensor.is_meta for tensor in tensors) and not all(tensor.is_meta for tensor in tensors):
+    where = {tensor.is_meta for tensor in tensors_in(args)}
+    if kwargs:
+        where.update(tensor.is_meta for tensor in tensors_in(kwargs))
+    if len(where) == 2:
         written = written_by(operator, args, kwargs)
         if written and not all(tensor.is_meta for tensor in written):
             return written[0] if function._schema.returns else None  # there are no values to write
         args, kwargs = with_tensors(_without_values, (args, kwargs))
-    if function is _aten._to_copy.default and args[0].is_meta:
+    if True in where and function is _TO_COPY:
         kwargs = {**kwargs, "device": None}
     try:
         return function(*args, **kwargs)
     except NotImplementedError as error:  # which frameworks catch, and go another way
-        if _is_without_rule(error) or not any(tensor.is_meta for tensor in tensors):
+        if _is_without_rule(error) or True not in where:
             raise
         raise RuntimeError(f"init: expected operators that the meta device has, got {function}; {ELSE}") from error
 

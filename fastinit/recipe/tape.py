@@ -13,16 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 from fastinit.law.distributions import Distribution
 from fastinit.recipe.draws import drawn_by
 from fastinit.recipe.lifting import lifted
-from fastinit.recipe.operators import Arguments, Named, operator_of, tensors_in, written_by
+from fastinit.recipe.operators import Arguments, Kind, Named, operator_of, tensors_in, written_by
 from fastinit.recipe.pieces import reached_from
-from fastinit.recipe.reading import OVERWRITES, join, value_of, view
+from fastinit.recipe.reading import join, value_of, view
 from fastinit.recipe.running import ELSE, executed
 from fastinit.recipe.storages import Storages, memory_of, view_of
 from fastinit.recipe.values import Call, Drawn, Leaf
 
 _aten = torch.ops.aten
 _EACH = {_aten._foreach_zero_.default: _aten.zero_.default, _aten._foreach_copy_.default: _aten.copy_.default}
-_JOINS = {_aten.cat.default, _aten.stack.default}
 
 Find = Callable[[Tensor], Any]
 Fill = Callable[[Tensor, Leaf, Any], None]
@@ -57,7 +56,7 @@ class Tape(TorchDispatchMode):
         if self._aside:
             return function(*args, **kwargs)
         operator = operator_of(function)
-        if function in _EACH:  # of which nothing that was there before is read
+        if operator.kind is Kind.EACH:
             with self:
                 for tensors in zip(*args[:2], strict=True):
                     _EACH[function](*tensors)
@@ -71,24 +70,29 @@ class Tape(TorchDispatchMode):
                 self.draw(*drawn)
                 return drawn[0]
             self.random[str(function)] = self.random.get(str(function), 0) + 1
-        if function is _aten._local_scalar_dense.default:
+        if operator.kind is Kind.READ:
             self._check_read(args[0])
         if operator.views or operator.reshapes:
             result = executed(function, operator, args, kwargs, self.storages)
             view(function, args, kwargs, result, self.storages)
             return result
         read = value_of(function, operator, args, kwargs, self.storages)
-        written = written_by(operator, args, kwargs)
+        written = written_by(operator, args, kwargs) if operator.written else []
         result = executed(function, operator, args, kwargs, self.storages)
-        made = [tensor for tensor in tensors_in(result) if not any(tensor is other for other in written)]
-        if function in _JOINS and isinstance(read, Call) and args:
+        if operator.kind in (Kind.EMPTY, Kind.FILL):  # one tensor, and nothing to lift
+            self.storages.write(result, read)
+            return result
+        made = tensors_in(result)
+        if written:
+            made = [tensor for tensor in made if not any(tensor is other for other in written)]
+        if operator.kind is Kind.JOIN and isinstance(read, Call) and args:
             join(function, args, kwargs, read.args[0], result, self.storages)
             return result
         targets = [*written, *made]
         for position, tensor in enumerate(targets):
             value = replace(read, result=position) if isinstance(read, Call) and len(targets) > 1 else read
             # Whole numbers are cut off, and wrap round: no law says that. What is copied was lifted where it was made.
-            if tensor.is_floating_point() and function not in OVERWRITES:
+            if tensor.is_floating_point() and operator.kind is not Kind.OVERWRITE:
                 value = lifted(value, tuple(tensor.shape))
             self.storages.write(tensor, value)
         return result
