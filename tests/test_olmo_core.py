@@ -246,6 +246,28 @@ def test_normalisation_that_is_compiled_is_not_traced() -> None:
         made.normalize_matrices()
 
 
+def test_what_is_compiled_and_called_first_in_patched_is_compiled_afterwards() -> None:
+    """Else torch, which compiles nothing in a mode, would run it as it is written for ever."""
+    made, traced = olmo_models.build(olmo_models.normalized(), "normalized"), []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        traced.append(graph)
+        return graph.forward
+
+    @torch.compile(backend=backend)
+    def rescale(w: Tensor) -> None:
+        w.mul_(1.0)
+
+    weight = made.lm_head.w_out.weight
+    init_weights = made.lm_head.w_out.reset_parameters
+    made.lm_head.w_out.reset_parameters = lambda: (init_weights(), rescale(weight.data))
+    with patched():
+        made.init_weights()
+    assert traced == []
+    rescale(torch.ones(4, 4))
+    assert len(traced) == 1
+
+
 NORM_BUDGET = 2**-21  # a few roundings of fp32
 
 
