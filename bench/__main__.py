@@ -10,6 +10,7 @@ COMMANDS = {
     "sharded": "one sharded weight by the number of ranks: time, traffic, memory",
     "model": "a model of many tensors: tensors a second, host time",
     "scale": "whole models by the number of their parameters: the host's time for each",
+    "live": "a live initialisation of many small matrices: what keyed() adds to each",
     "sass": "instructions an element by class, compiled without a GPU",
     "report": "the README's tables, bench/RESULTS.md and the plots, from the rows on file",
     "migrate": "give a file of rows the columns of today",

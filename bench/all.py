@@ -7,7 +7,7 @@ import time
 
 from bench import rows
 
-STEPS = ("micro", "sharded", "model", "scale", "sass", "report")
+STEPS = ("micro", "sharded", "model", "scale", "live", "sass", "report")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

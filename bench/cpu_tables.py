@@ -61,6 +61,22 @@ def scale() -> str:
     return tables.table(title, found[0], lines)
 
 
+def live() -> str:
+    """What a live initialisation adds to a parameter."""
+    found = tables.latest("live", "cpu")
+    if not found:
+        return ""
+    lines = tables.head(["`torch.nn.init`", "collector", "torch", "more with `keyed`"])
+    for row in found:
+        times = f"{float(row['torch_us']):.1f}", f"{float(row['added_us']):.1f}"
+        lines.append(tables.line(f"`{row['init']}`", row["collector"], *times))
+    title = (
+        f"{int(found[0]['parameters']):,} matrices of 16x16, initialised within `fastinit.keyed`, with Python's collector on and "
+        "off: microseconds a parameter, report included, medians of CPU time. fastinit's own numbers are a part of what is more."
+    )
+    return tables.table(title, found[0], lines)
+
+
 def _of_one_size() -> list[Row]:
     """Rows of the largest contiguous weight that every number of threads was measured at."""
     found = [row for row in tables.latest("micro", "cpu") if row["layout"] == "linear" and row["threads"]]

@@ -8,6 +8,7 @@ from bench import cpu_tables, rows, tables
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 PLOTS = Path(__file__).parent / "plots"
+CPU_TABLES = (cpu_tables.scale, cpu_tables.live, cpu_tables.threads, cpu_tables.peers)
 KIND_NAMES = {"gpu": "GPU", "cpu": "CPU"}
 
 
@@ -74,7 +75,7 @@ def results() -> str:
         found = [
             tables.fills(kind), _plot(f"throughput-{kind}", "plots"), _plot(f"fraction-{kind}", "plots"),
             _plot(f"memory-{kind}", "plots"), tables.layouts(kind), tables.sharded(kind), _plot(f"sharded-{kind}", "plots"),
-            tables.model(kind), *([cpu_tables.scale(), cpu_tables.threads(), cpu_tables.peers()] if kind == "cpu" else []),
+            tables.model(kind), *([table() for table in CPU_TABLES] if kind == "cpu" else []),
         ]  # fmt: skip
         parts += [f"## On a {name}", *([part for part in found if part] or [tables.UNCONFIRMED])]
     parts += ["## Instructions", tables.instructions(), _plot("instructions", "plots")]

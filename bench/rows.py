@@ -45,6 +45,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "kind", "parameters", "init_us", "init_p20", "init_p80", "verify_us", "verify_p20", "verify_p80", "init_calls",
         "verify_calls", "repeats",
     ),
+    "live": (
+        "init", "collector", "parameters", "torch_us", "added_us", "added_p20", "added_p80", "repeats",
+    ),
     "sass": (
         "arch", "law", "dtype", "layout", "per_element", "fma", "alu", "imad", "conversion", "uniform", "memory",
         "control", "spills", "shared_bytes", "widest_store",

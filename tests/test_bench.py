@@ -26,6 +26,7 @@ from bench import (  # noqa: E402
     cpu_tables,
     gate,
     layouts,
+    live,
     memory,
     micro,
     model,
@@ -212,6 +213,16 @@ def test_whole_models_are_measured_with_rows_of_their_own(kind, results, monkeyp
     assert float(small["init_calls"]) > 0
     assert capsys.readouterr().out.count(kind) == 2
     assert f"| 24 | {kind} |" in cpu_tables.scale()
+
+
+def test_live_initialisations_are_measured_with_rows_of_their_own(results, monkeypatch):
+    assert live.run(SimpleNamespace(size=8, repeats=2, dry=False)) == 0
+    found = rows.read("live")
+    assert [(row["init"], row["collector"]) for row in found] == [(i, c) for i in live.INITS for c in ("on", "off")]
+    assert cpu_tables.live().count("_` | o") == 4
+    monkeypatch.setitem(live.INITS, "normal_", (live.INITS["normal_"][0], live.INITS["trunc_normal_"][1]))
+    with pytest.raises(SystemExit, match="nothing is measured"):
+        live.measure("normal_", "on", 8, 1)
 
 
 def test_a_model_that_is_filled_otherwise_is_not_measured(monkeypatch):

@@ -246,6 +246,28 @@ def test_normalisation_that_is_compiled_is_not_traced() -> None:
         made.normalize_matrices()
 
 
+def test_what_is_compiled_and_called_first_in_patched_is_compiled_afterwards() -> None:
+    """Else torch, which compiles nothing in a mode, would run it as it is written for ever."""
+    made, traced = olmo_models.build(olmo_models.normalized(), "normalized"), []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        traced.append(graph)
+        return graph.forward
+
+    @torch.compile(backend=backend)
+    def rescale(w: Tensor) -> None:
+        w.mul_(1.0)
+
+    weight = made.lm_head.w_out.weight
+    init_weights = made.lm_head.w_out.reset_parameters
+    made.lm_head.w_out.reset_parameters = lambda: (init_weights(), rescale(weight.data))
+    with patched():
+        made.init_weights()
+    assert traced == []
+    rescale(torch.ones(4, 4))
+    assert len(traced) == 1
+
+
 NORM_BUDGET = 2**-21  # a few roundings of fp32
 
 
@@ -387,7 +409,7 @@ def test_no_draw_is_wasted_and_no_weight_is_filled_twice() -> None:
         filled.extend(str(key.stream) for key in keys)
         foreach_fill(tensors, laws, keys=keys, shards=shards)
 
-    at_once = mock.patch.object(fastinit.recipe.live, "fill_", side_effect=ZeroDivisionError)
+    at_once = mock.patch.object(fastinit.recipe.known, "fill_", side_effect=ZeroDivisionError)
     with mock.patch.object(fastinit.model.filling, "foreach_fill_", counted), at_once, patched():
         made.init_weights()
     matrices = [name for name, parameter in made.named_parameters() if "norm" not in name]

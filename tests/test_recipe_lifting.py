@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def executed(body: Body, first: str = "w", off: float = 0.0) -> Tensor:
     ``off``: of the width of what is drawn, how much each value is moved, within the bounds of a uniform.
     """
 
-    def fill(tensor: Tensor, leaf: Leaf) -> None:
+    def fill(tensor: Tensor, leaf: Leaf, found: Any) -> None:
         key = fastinit.Key.of(f"w#{leaf.order}" if leaf.order else first, seed=3)
         numbers = torch.empty(leaf.shape)
         one, other = leaf.law.parameters()[:2]

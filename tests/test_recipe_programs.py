@@ -124,7 +124,7 @@ def test_replayed_is_executed(program: Program) -> None:
     """An oracle: torch's draws get numbers by their order, and the tape's leaves the same ones."""
     values: dict[int, Tensor] = {}
 
-    def fill(tensor: Tensor, leaf: Leaf) -> None:
+    def fill(tensor: Tensor, leaf: Leaf, found: Any) -> None:
         generator = torch.Generator().manual_seed(leaf.order)
         values[leaf.order] = torch.randint(-8, 9, leaf.shape, generator=generator).float()
         tensor.copy_(values[leaf.order])

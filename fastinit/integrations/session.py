@@ -6,8 +6,19 @@ from fastinit.integrations.normalize import normalize_
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import plan_of
 from fastinit.recipe.keyed import notes
+from fastinit.recipe.known import Known
 from fastinit.recipe.live import Live
 from fastinit.recipe.values import Leaf
+from fastinit.stream import Key
+
+
+class _Late(Known):
+    """Fills no parameter when numbers are drawn into it."""
+
+    def fill(self, tensor: Tensor, leaf: Leaf, key: Key | None) -> None:
+        """Numbers that are no parameter's, and may be read."""
+        if key is None:
+            super().fill(tensor, leaf, key)
 
 
 class Session(Live):
@@ -18,7 +29,7 @@ class Session(Live):
     """
 
     def __init__(self, model: nn.Module, seed: int) -> None:
-        super().__init__(model, seed, strict=False, kept=(), rename=None)
+        super().__init__(_Late(model, seed, None))
         self._normalized: list[tuple[Tensor, int]] = []
 
     def normalize(self, tensor: Tensor, dim: int) -> None:
@@ -38,7 +49,3 @@ class Session(Live):
         laws = {id(planned.parameter): planned.law for planned in plan}
         for tensor, dim in self._normalized:
             normalize_(tensor, dim, laws[id(tensor)])  # type: ignore[arg-type]  # they were drawn
-
-    def _fill(self, tensor: Tensor, leaf: Leaf) -> None:
-        if not self._knows(tensor):
-            super()._fill(tensor, leaf)

@@ -161,6 +161,9 @@ class _Binder:
 
     def _tiles(self, found: Seen) -> tuple[Tile, ...] | None:
         """The boxes of a parameter by law and source; None where a box of a shared leaf is no box of it."""
+        if len(found.laws) == 1 and self._shared.isdisjoint(leaf for leaf, _ in found.leaves()):
+            box, law = Box.whole(found.shape), found.laws[0]  # all of it, as of nearly every parameter
+            return (Tile(*box, law, found.names[0], LocalShard(found.shape, box.offset)),)  # type: ignore[arg-type]
         coloured: list[tuple[Box, Any]] = []
         for piece, law in zip(found.pieces or (), found.laws, strict=True):
             box = piece.box

@@ -15,20 +15,27 @@ Arguments = dict[str, Any]
 
 
 class Draw(NamedTuple):
-    """How an operator draws: its law by its arguments, and what makes the tensor that it draws into, if it makes one."""
+    """How an operator draws: its law by its arguments, and what makes the tensor that it draws into, if it makes one.
+
+    ``kind`` is of one that draws into its first argument, with the two numbers of the law behind it.
+    """
 
     law: Callable[[Arguments], Distribution]
     empty: Callable[[Arguments], Tensor] | None = None
+    kind: Any = None
 
 
-def is_random(function: OpOverload) -> bool:
-    """Whether an operator draws from a generator, of whatever law: torch says so of each, new ones too."""
-    return torch.Tag.nondeterministic_seeded in function.tags
-
-
-def draw_of(function: OpOverload) -> Draw | None:
-    """How an operator draws; None for one that has no law of fastinit's."""
-    return _DRAWS.get(function)
+def drawn_by(function: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, Distribution] | None:
+    """The tensor that a random operator draws into, and its law; None for an operator that has no law of fastinit's."""
+    draw = _DRAWS.get(function)
+    if draw is None:
+        return None
+    if draw.kind is not None and len(args) == 3:  # a fill of a tensor in place, as nearly every one is
+        tensor, law = args[0], _law(draw.kind, args[1], args[2])
+    else:
+        named = arguments_of(function, args, kwargs)
+        tensor, law = named["self"] if draw.empty is None else draw.empty(named), draw.law(named)
+    return (tensor, law) if tensor.is_floating_point() else None
 
 
 def arguments_of(function: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
@@ -81,8 +88,8 @@ def _empty_like(named: Arguments) -> Tensor:
 
 
 _DRAWS = {
-    _aten.normal_.default: Draw(_normal),
-    _aten.uniform_.default: Draw(_uniform),
+    _aten.normal_.default: Draw(_normal, kind=Normal),
+    _aten.uniform_.default: Draw(_uniform, kind=Uniform),
     _aten.normal_functional.default: Draw(_normal, _empty_like),
     _aten.uniform.default: Draw(_uniform, _empty_like),
     _aten.normal.float_float: Draw(_normal, _empty),

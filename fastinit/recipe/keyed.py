@@ -6,12 +6,15 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from fastinit.collector import paused
 from fastinit.model.filling import fill_plan_
 from fastinit.model.plan import plan_of
-from fastinit.model.report import Report, row_of
+from fastinit.model.planned import Planned
+from fastinit.model.report import Report, Row, row_of
 from fastinit.model.shown import shown
 from fastinit.model.walk import packed_in
 from fastinit.recipe.hooks import recording
+from fastinit.recipe.known import Known
 from fastinit.recipe.live import Live
 from fastinit.recipe.names import Rename
 from fastinit.recipe.pieces import reached_from
@@ -56,7 +59,7 @@ def keyed(
     affected, and after an exception torch is as it was. Where a model can be recorded unsharded, :func:`fastinit.record` is the
     better way: a framework's faults under sharding cannot enter there.
     """
-    live = Live(model, seed, strict, tuple(kept), rename)
+    live = Live(Known(model, seed, rename), strict, tuple(kept))
     report = LiveReport()
     with recording(live.tape):
         yield report
@@ -80,7 +83,7 @@ def build(
     arguments of these names. Returns what it returns, and the report; names are those in the model that it returns. Raises what
     :func:`keyed` raises, and ``TypeError`` where the function returns no module.
     """
-    live = Live(None, seed, strict, tuple(kept), rename)
+    live = Live(Known(None, seed, rename), strict, tuple(kept))
     with recording(live.tape):
         model = function(*args, **kwargs)
     if not isinstance(model, nn.Module):
@@ -90,6 +93,13 @@ def build(
 
 def _finished(model: nn.Module, live: Live) -> Report:
     """Every parameter as its last law has it."""
+    rows, left = paused(lambda: _planned(model, live))  # a few objects a parameter, of which few are kept
+    fill_plan_(left)
+    return Report(live.method, live.seed, rows, packed_in(model), tuple(notes(model, live)))
+
+
+def _planned(model: nn.Module, live: Live) -> tuple[tuple[Row, ...], list[Planned]]:
+    """The rows of the report, and what is still to be filled."""
     plan = plan_of(model, live)
     meta = [planned.name for planned in plan if planned.parameter.is_meta]
     if meta:
@@ -97,8 +107,7 @@ def _finished(model: nn.Module, live: Live) -> Report:
             "model: expected parameters with memory when the context is left, got meta parameters, for which "
             f"fastinit.record and init_model_(..., device=...) are the way: {', '.join(map(shown, meta))}"
         )
-    fill_plan_([planned for planned in plan if not live.has_filled(planned)])
-    return Report(live.method, live.seed, tuple(map(row_of, plan)), packed_in(model), tuple(notes(model, live)))
+    return tuple(map(row_of, plan)), [planned for planned in plan if not live.has_filled(planned)]
 
 
 def notes(model: nn.Module, live: Live) -> Iterator[str]:

@@ -6,17 +6,16 @@ from operator import add
 
 from torch import Tensor, nn
 
-from fastinit.init import fill_
 from fastinit.model.planned import Given, Part, Planned
 from fastinit.model.roles import matches
 from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tile, Tiled
-from fastinit.model.walk import experts_shard, parameters_of, tied
-from fastinit.recipe.bind import Bound, Parameter, bind
+from fastinit.recipe.bind import Parameter, bind
 from fastinit.recipe.entries import Entry, whole
+from fastinit.recipe.known import Known
 from fastinit.recipe.marks import check_marks
-from fastinit.recipe.names import Rename, renamer
 from fastinit.recipe.record import check
+from fastinit.recipe.single import Single, singles
 from fastinit.recipe.tape import Tape
 from fastinit.recipe.values import Drawn, Leaf
 from fastinit.shard import dtensor
@@ -25,37 +24,49 @@ from fastinit.stream import Key
 
 
 class Live:
-    """What keyed() and build() have: a tape whose draws are filled at once, and rules for the plan in the end.
-
-    A parameter whose name is known gets its final values when they are drawn. All else gets values of a stream of its own, so
-    that what reads them finds numbers of the law, and the parameter its final values in the end.
-    """
+    """What keyed() and build() have: a tape whose draws are filled at once, and rules for the plan in the end."""
 
     method = "own"
     shards = None
 
-    def __init__(self, model: nn.Module | None, seed: int, strict: bool, kept: tuple[str, ...], rename: Rename) -> None:
-        self.seed = Key(seed).seed
-        self.tape = Tape(self._fill, self._knows)
-        self._model = model
+    def __init__(self, known: Known, strict: bool = False, kept: tuple[str, ...] = ()) -> None:
+        self.seed = known.seed
+        self.tape = Tape(known.fill, known.find)
+        self._known = known
         self._strict = strict
         self._kept = kept
-        self._rename = renamer(rename)
-        self._keeps_names = rename is None
-        self._known: dict[int, tuple[Tensor, str, Key, LocalShard | None]] = {}
-        self._strangers = 0
-        self._filled: dict[Leaf, Key] = {}
-        if model is not None and not isinstance(model, nn.Module):
-            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        self._drawn: dict[int, Leaf] = {}  # by the identity of a parameter: all that it holds
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter was last filled with."""
-        check_marks((part.found for part in parts if part.shard is None), not self._keeps_names)
-        parameters = [Parameter(tuple(map(self._rename, part.found.names)), part.parameter) for part in parts]
-        bound = self._bound(parameters)
+        check_marks((part.found for part in parts if part.shard is None), self._known.renames)
+        alone = self._alone(parts)
+        rest = [part for part, single in zip(parts, alone, strict=True) if single is None]
+        given = iter(self._taken_apart(rest))
+        return [
+            next(given) if single is None else Given("constant" if single.leaf is None else "law", single.law)
+            for single in alone
+        ]
+
+    def _alone(self, parts: Sequence[Part]) -> list[Single | None]:
+        """The parameters that need not be bound to names. New names, and numbers held by another model, want a look at all."""
+        if self._known.renames or self._elsewhere(parts):
+            return [None] * len(parts)
+        found = singles((part.parameter for part in parts), self.tape.storages)
+        self._drawn = {
+            id(part.parameter): single.leaf
+            for part, single in zip(parts, found, strict=True)
+            if single is not None and single.leaf is not None
+        }
+        return found
+
+    def _taken_apart(self, parts: Sequence[Part]) -> list[Given]:
+        """What is given to parameters that may be of several parts, and may share their numbers."""
+        parameters = [Parameter(self._known.names(part.found), part.parameter) for part in parts]
+        bound = bind(parameters, self.tape.storages, live=True, elsewhere=self._elsewhere(parts))
         if bound.lost:
             collect()  # a module with a cycle may still be there
-            bound = self._bound(parameters)
+            bound = bind(parameters, self.tape.storages, live=True, elsewhere=self._elsewhere(parts))
         by_name = dict(zip((parameter.names[0] for parameter in parameters), parts, strict=True))
         left = {name: self._why_left(by_name[name].parameter, name) for name in bound.unwritten}
         check(bound, [name for name, why in left.items() if why], "the initialisation", self._strict)
@@ -65,9 +76,8 @@ class Live:
             for name, part in by_name.items()
         ]
 
-    def _bound(self, parameters: list[Parameter]) -> Bound:
-        elsewhere = self.tape.held_elsewhere(parameter.tensor for parameter in parameters)
-        return bind(parameters, self.tape.storages, live=True, elsewhere=elsewhere)
+    def _elsewhere(self, parts: Sequence[Part]) -> set[Leaf]:
+        return self.tape.held_elsewhere(part.parameter for part in parts)
 
     def _why_left(self, parameter: Tensor, name: str) -> str:
         """What a report calls a parameter that nothing wrote; nothing for one that something should have written."""
@@ -81,6 +91,9 @@ class Live:
 
     def has_filled(self, planned: Planned) -> bool:
         """Whether a parameter has its final values already: they were drawn into it, and nothing was done to it since."""
+        leaf = self._drawn.get(id(planned.parameter))
+        if leaf is not None:
+            return self._known.key_of(leaf) == planned.key
         state, view = self.tape.storages.state_of(planned.parameter)
         if state is None or state.before is not None or state.view != view or not isinstance(state.value, Drawn):
             return False
@@ -88,7 +101,7 @@ class Live:
         return (
             planned.law == drawn.law == drawn.leaf.law  # and not another's values
             and drawn.view is None
-            and self._filled.get(drawn.leaf) == (planned.key if self._keeps_names else self._key(planned.name))
+            and self._known.key_of(drawn.leaf) == planned.key
         )
 
     def _given(self, part: Part, entry: Entry | None, left: str, foreign: bool) -> Given:
@@ -109,44 +122,6 @@ class Live:
             content = Tiled(tuple(_global(tile, entry, part.shard) for tile in entry.tiles))
         key = None if part.name == entry.name else Key.of(entry.name, self.seed)
         return Given(entry.kind, content, entry.note, key)
-
-    def _key(self, name: str) -> Key:
-        return Key.of(self._rename(name), self.seed)
-
-    def _knows(self, tensor: Tensor) -> bool:
-        """Whether the tensor is a parameter of the model."""
-        found = self._known.get(id(tensor))
-        if found is None and isinstance(tensor, nn.Parameter) and self._model is not None:
-            # Materialising replaces parameters; those of other models are not to cost a walk each.
-            if not self._strangers:
-                self._known = {
-                    id(found.parameter): (
-                        found.parameter,
-                        found.name,
-                        self._key(found.name),
-                        experts_shard(found.owner, found.parameter),
-                    )
-                    for found in tied(parameters_of(self._model))
-                }
-                self._strangers = len(self._known)
-            self._strangers = max(0, self._strangers - 1)
-            found = self._known.get(id(tensor))
-        return found is not None and found[0] is tensor
-
-    def _fill(self, tensor: Tensor, leaf: Leaf) -> None:
-        if tensor.is_meta or self.tape.storages.is_copy(tensor):
-            return
-        name, key, shard = "", Key.of(f"drawn#{leaf.order}", self.seed), None
-        if self._knows(tensor):
-            _, name, key, shard = self._known[id(tensor)]
-        try:
-            fill_(tensor, leaf.law, key=key, shard=shard)  # type: ignore[arg-type]  # what is drawn follows a distribution
-            if name:
-                self._filled[leaf] = key
-        except (ValueError, TypeError) as error:
-            if not name:
-                raise
-            raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
 
 
 def _global(tile: Tile, entry: Entry, shard: LocalShard | None) -> Tile:

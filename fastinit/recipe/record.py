@@ -104,11 +104,11 @@ def record(
     return Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
 
 
-def _without_values(tensor: Tensor, leaf: Leaf) -> None:
+def _without_values(tensor: Tensor, leaf: Leaf, found: bool) -> None:
     """What is recorded asks for no numbers."""
 
 
-def _some_values(tensor: Tensor, leaf: Leaf) -> None:
+def _some_values(tensor: Tensor, leaf: Leaf, found: bool) -> None:
     """Numbers of the law, as what is computed of whatever the memory held may fail."""
     fill_(tensor, leaf.law, key=Key(stream=leaf.order))  # type: ignore[arg-type]  # what is drawn follows a distribution
 
