@@ -4,7 +4,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
@@ -14,12 +14,13 @@ from fastinit.model.shown import shown
 from fastinit.model.tiles import Tiled
 from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
+from fastinit.shard.kinds import Kind, suspects
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.storage import Memory, dtype_name
+from fastinit.shard.storage import dtype_name
 from fastinit.stream import Key
 
 
-def check_present(model: nn.Module, found: Iterable[Found]) -> None:
+def check_present(model: nn.Module, found: Sequence[Found]) -> None:
     """That each parameter is a tensor of its own shape, as far as this rank holds it."""
     lazy = [parameter.name for parameter in found if parameter.kind is None and is_lazy(parameter.parameter)]
     if lazy:
@@ -34,7 +35,7 @@ def check_present(model: nn.Module, found: Iterable[Found]) -> None:
             "fill the model before it is wrapped or within FullyShardedDataParallel.summon_full_params, or use "
             f"fully_shard: {', '.join(flat)}"
         )
-    empty = [parameter.name for parameter in found if _is_empty(parameter)]
+    empty = _empty(found)
     if empty:
         raise ValueError(
             "model: expected parameters with elements, got placeholders without any, as DeepSpeed's ZeRO-3 leaves them "
@@ -42,8 +43,12 @@ def check_present(model: nn.Module, found: Iterable[Found]) -> None:
         )
 
 
-def _is_empty(found: Found) -> bool:
-    return found.parameter.numel() == 0 if found.kind is None else 0 in found.kind.global_shape
+def _empty(found: Sequence[Found]) -> list[str]:
+    kinds = {parameter.kind for parameter in found}
+    empty = {kind for kind in kinds if kind is None or 0 in kind.global_shape}
+    if not empty:
+        return []
+    return [part.name for part in found if part.kind in empty and (part.kind or part.parameter.numel() == 0)]
 
 
 def check_streams(found: Iterable[Found], keys: Sequence[Key]) -> None:
@@ -58,49 +63,61 @@ def check_streams(found: Iterable[Found], keys: Sequence[Key]) -> None:
             raise ValueError(f"model: expected a stream id for each parameter, got one for {names}")
 
 
-def check_apart(parameters: Iterable[Found], untouched: Collection[str]) -> None:
-    """That no parameter which is filled overlaps another one in memory.
+def check_apart(parameters: Sequence[Found], untouched: Collection[int]) -> None:
+    """That no parameter which is filled overlaps another one in memory; ``untouched`` are positions of those that are not.
 
     Those that are the same there are one already, by walk.tied; of those that stay as they are, any two may overlap.
     """
-    spaces: dict[Hashable, list[tuple[str, Memory]]] = {}
-    for parameter in parameters:
-        if parameter.memory is not None:
-            spaces.setdefault(parameter.memory.space, []).append((parameter.names[0], parameter.memory))
+    spaces: dict[Hashable, list[tuple[int, int, Strided]]] = {}
+    for position, parameter in enumerate(parameters):
+        kind, address = parameter.kind, parameter.address
+        if kind is not None and kind.strided is not None and address:
+            spaces.setdefault(kind.device, []).append((position, address, kind.strided))
+        elif address is None and (memory := parameter.memory) is not None:
+            spaces.setdefault(memory.space, []).append((position, *memory[1:]))
     for placed in spaces.values():
         numbers: dict[Strided, int] = {}
-        layout = [numbers.setdefault(memory.strided, len(numbers)) for _, memory in placed]
-        addresses = np.array([memory.address for _, memory in placed], np.int64)
-        written = np.array([name not in untouched for name, _ in placed], np.bool_)
-        found = shared(addresses, list(numbers), np.array(layout, np.int64), written)
+        positions, addresses, strided = zip(*placed, strict=True)
+        layout = [numbers.setdefault(known, len(numbers)) for known in strided]
+        written = np.array([position not in untouched for position in positions], np.bool_)
+        found = shared(np.array(addresses, np.int64), list(numbers), np.array(layout, np.int64), written)
         if found is not None:
-            one, other = (placed[k][0] for k in found)
+            one, other = (parameters[positions[k]].name for k in found)
             raise ValueError(
                 "model: expected parameters with memory of their own, or all of it in common with the same shape, "
                 f"strides and dtype, got some that {one} and {other} both have"
             )
 
 
-def check_fillable(plan: Iterable[Planned]) -> None:
+def check_fillable(plan: Sequence[Planned]) -> None:
     """What a fill would raise of a dense tensor, raised before the first fill, with the parameter's name."""
-    checked: set[Hashable] = set()
-    for planned in plan:
-        part, law = planned.part, planned.law
+    first: dict[Hashable, int] = {}
+    alone: list[int] = []  # those of which no other one says enough
+    alike: list[tuple[int, Tensor, Kind]] = []
+    for position, ((found, _, shard), _, law, _) in enumerate(plan):
         if law is None:
             continue
-        kind = part.found.kind
-        alike = id(kind), id(law), part.shard  # both are alive as long as the plan is
+        if found.kind is None:
+            alone.append(position)
+        elif first.setdefault((found.kind, id(law), shard), position) != position:
+            alike.append((position, found.parameter, found.kind))
+    if alike:
+        positions, tensors, kinds = zip(*alike, strict=True)
+        alone += [positions[k] for k in suspects(tensors, kinds)]
+    for position in sorted({*first.values(), *alone}):
+        planned = plan[position]
         try:
-            if kind is None or alike not in checked:
-                describe(part.found.parameter, part.shard)
-                for part_law in [tile.law for tile in law.tiles] if isinstance(law, Tiled) else [law]:
-                    if isinstance(part_law, Distribution):
-                        _check_value(part_law, dtype_name(part.found.parameter.dtype))
-                checked.add(alike)
-            else:
-                kind.check_own(part.found.parameter)
+            _check(planned)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{shown(planned.name)}: {str(error).removeprefix('tensor: ')}") from None
+
+
+def _check(planned: Planned) -> None:
+    law, tensor = planned.law, planned.parameter
+    describe(tensor, planned.shard)
+    for part_law in [tile.law for tile in law.tiles] if isinstance(law, Tiled) else [law]:
+        if isinstance(part_law, Distribution):
+            _check_value(part_law, dtype_name(tensor.dtype))
 
 
 @lru_cache(maxsize=4096)

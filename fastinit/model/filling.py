@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from fastinit.foreach import foreach_fill_
+from fastinit.foreach import fill_listed_
 from fastinit.generator import default_generator, draw_key
 from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
@@ -17,6 +17,7 @@ from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard import dtensor
 from fastinit.shard.described import boxes_of, describe
 from fastinit.shard.geometry import LocalShard
+from fastinit.shard.kinds import Kind, kinds_of
 from fastinit.shard.storage import PLAIN, is_fake, write
 from fastinit.stream import Key
 
@@ -46,30 +47,42 @@ def tasks_of(tensor: Tensor, content: Content | None, key: Key, shard: LocalShar
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
-    fill_as_planned_(plan, [planned.part.found.parameter for planned in plan], [planned.part.shard for planned in plan])
+    found = [planned.part.found for planned in plan]
+    tensors = [parameter.parameter for parameter in found]
+    fill_as_planned_(plan, tensors, [planned.part.shard for planned in plan], [parameter.kind for parameter in found])
     parts = [planned.parameter for planned in plan if isinstance(planned.law, (Tiled, Computed))]
     torch.autograd.graph.increment_version([tensor for tensor in parts if dtensor.is_dtensor(tensor)])
 
 
-def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards: Sequence[LocalShard | None]) -> None:
-    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say."""
-    random: list[tuple[Tensor, Distribution, Key, LocalShard | None]] = []
+def fill_as_planned_(
+    plan: Sequence[Planned],
+    tensors: Sequence[Tensor],
+    shards: Sequence[LocalShard | None],
+    kinds: Sequence[Kind | None] | None = None,
+) -> None:
+    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say.
+
+    ``kinds`` are the tensors', where they are known.
+    """
+    kinds = kinds_of(tensors) if kinds is None else kinds
+    contents = {id(planned.law): planned.law for planned in plan}
+    random = {identity for identity, content in contents.items() if isinstance(content, Distribution)}
+    drawn: list[tuple[Any, ...]] = []
     plain: list[Task] = []
-    for planned, tensor, shard in zip(plan, tensors, shards, strict=True):
-        content, key = planned.law, planned.part.key
-        if isinstance(content, Distribution):
-            random.append((tensor, content, key, shard))
+    for planned, tensor, shard, kind in zip(plan, tensors, shards, kinds, strict=True):
+        (_, key, _), _, content, _ = planned
+        if id(content) in random:
+            drawn.append((tensor, content, key, shard, kind))
             continue
         for task in tasks_of(tensor, content, key, shard):
             if isinstance(task.law, Distribution):
-                random.append((task.tensor, task.law, task.key, task.shard))
+                drawn.append((*task, kinds_of([task.tensor])[0]))
             elif type(task.tensor) in PLAIN:
                 plain.append(task)
             else:
                 _fill_task_(task)
-    if random:
-        filled, laws, keys, places = zip(*random, strict=True)
-        foreach_fill_(filled, laws, keys=keys, shards=places)
+    if drawn:
+        fill_listed_(*map(list, zip(*drawn, strict=True)))
     for task in plain:
         _fill_task_(task)
 

@@ -1,6 +1,6 @@
 """Questions to all modules of a model, of which there may be as many as parameters, in less time than torch's generators take."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -13,12 +13,6 @@ def every(model: nn.Module) -> list[nn.Module]:
         if module._modules:
             found += [child for child in module._modules.values() if child is not None]
     return found
-
-
-def named_where(model: nn.Module, which: Callable[[nn.Module], bool]) -> Iterator[tuple[str, nn.Module]]:
-    """Some of the modules, each once, as ``named_modules`` has them. Most models have none, which is seen without names."""
-    if any(map(which, every(model))):
-        yield from (named for named in model.named_modules() if which(named[1]))
 
 
 def having(modules: Iterable[Any], name: str) -> list[Any]:

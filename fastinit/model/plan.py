@@ -6,10 +6,11 @@ from torch import nn
 
 from fastinit.collector import paused
 from fastinit.model.checks import check_apart, check_fillable, check_present, check_streams
+from fastinit.model.columns import records
 from fastinit.model.planned import Part, Planned, Rules
 from fastinit.model.walk import Found, experts_shards, parameters_of, tied
 from fastinit.shard.geometry import LocalShard
-from fastinit.stream import Key, stream_of
+from fastinit.stream import keys_of
 
 
 def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
@@ -26,12 +27,13 @@ def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
 def _plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     parts = parts_of(model, rules.seed, rules.shards or {})
     given = rules.given(model, parts)
-    plan = [
-        Planned(part if key is None else part._replace(key=key), role, law, note)
-        for part, (role, law, note, key) in zip(parts, given, strict=True)
-    ]
+    roles, laws, notes, keys = zip(*given, strict=True) if given else ((),) * 4
+    found = [part.found for part in parts]
+    if any(key is not None for key in keys):
+        parts = [part if key is None else part._replace(key=key) for part, key in zip(parts, keys, strict=True)]
+    plan = records(Planned, parts, roles, laws, notes)
     check_fillable(plan)
-    check_apart([part.found for part in parts], {planned.name for planned in plan if planned.law is None})
+    check_apart(found, {position for position, law in enumerate(laws) if law is None})
     return plan
 
 
@@ -42,13 +44,13 @@ def parts_of(model: nn.Module, seed: int, shards: Mapping[str, LocalShard]) -> l
     found = parameters_of(model)
     check_present(model, found)
     found = tied(found)
-    keys = [Key(seed, stream_of(parameter.names[0].encode())) for parameter in found]
+    keys = keys_of([parameter.names[0] for parameter in found], seed)
     check_streams(found, keys)
     _check_names(shards, found)
-    places = list(experts_shards(found))
+    places = experts_shards(found)
     if shards:
         places = [shards.get(parameter.name, place) for parameter, place in zip(found, places, strict=True)]
-    return list(map(Part, found, keys, places))
+    return records(Part, found, keys, places)
 
 
 def _check_names(shards: Mapping[str, LocalShard], found: Sequence[Found]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model.columns import records
 from fastinit.model.planned import Planned
 from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard.geometry import Shape
@@ -46,19 +47,30 @@ _SHOWN = 4  # names of modules; a model may have thousands
 
 def row_of(planned: Planned) -> Row:
     """The row of a parameter that is filled as planned."""
-    (found, key, shard), role, law, note = planned
-    kind = found.kind or Kind.of(found.parameter)
-    return Row(
-        found.names[0],
-        found.names[1:],
-        role,
-        law,
-        key,
-        kind.dtype,
-        shard.global_shape if shard else kind.global_shape,
-        kind.local_shape,
-        kind.placements,
-        note,
+    return rows_of([planned])[0]
+
+
+def rows_of(plan: Sequence[Planned]) -> tuple[Row, ...]:
+    """The rows of all parameters of a plan."""
+    if not plan:
+        return ()
+    parts, roles, laws, notes = zip(*plan, strict=True)
+    found, keys, shards = zip(*parts, strict=True)
+    kinds = [part.kind or Kind.of(part.parameter) for part in found]
+    return tuple(
+        records(
+            Row,
+            [part.names[0] for part in found],
+            [part.names[1:] for part in found],
+            roles,
+            laws,
+            keys,
+            [kind.dtype for kind in kinds],
+            [shard.global_shape if shard else kind.global_shape for shard, kind in zip(shards, kinds, strict=True)],
+            [kind.local_shape for kind in kinds],
+            [kind.placements for kind in kinds],
+            notes,
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from torch import nn
@@ -9,8 +10,8 @@ from torch import nn
 from fastinit.law.distributions import Normal
 from fastinit.model.matched import matched
 from fastinit.model.planned import Given, Part, Rules, Source
-from fastinit.model.roles import Named, Role, block_of
-from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
+from fastinit.model.roles import Named, Role
+from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, asks_for_block, law_of
 from fastinit.model.shown import shown
 from fastinit.model.sizes import (
     check_scale,
@@ -22,6 +23,7 @@ from fastinit.model.sizes import (
     models_of,
     num_blocks_of,
 )
+from fastinit.model.tiles import Content
 from fastinit.shard.fans import fan_in
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import check_tensor
@@ -67,8 +69,9 @@ class Scheme:
 
     def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
         """What each parameter gets: the law of its role, which its name tells, in a model of these sizes."""
-        models = models_of(model, [part.found.paths for part in parts])
-        named = matched((part.name for part in parts), model_types_of(models), models, self.patterns)
+        found = [part.found for part in parts]
+        models = models_of(model, [parameter.paths for parameter in found])
+        named = matched(found, model_types_of(models), models, self.patterns)
         # Not from the names of the parameters: a pipeline stage has only some of the blocks.
         width = d_model_of(models) if self.d_model is None else None
         blocks = num_blocks_of(models) if self.num_blocks is None else None
@@ -77,9 +80,8 @@ class Scheme:
             num_blocks=blocks.size if blocks else self.num_blocks,
             embed_scale=embed_scale_of(models) if self.embed_scale is None else self.embed_scale,
         )
-        giver = _Giver(self, whole, {part.name: part for part in parts}, named)
-        given = [giver.given(part) for part in parts]
-        embeddings = [giver.parts[name] for name, match in named.items() if match.role is Role.EMBEDDING]
+        given = list(_Giver(self, whole, parts, named).all())
+        embeddings = [part for part, match in zip(parts, named, strict=True) if match.role is Role.EMBEDDING]
         widths = {part.name: part.global_shape[-1] for part in embeddings if part.global_shape}
         check_width(widths, (part.global_shape for part in parts), width)
         return given
@@ -141,45 +143,59 @@ def _patterns(roles: RolePatterns) -> Iterator[Named]:
                 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Giver:
-    scheme: Scheme
-    whole: Sizes
-    parts: Mapping[str, Part]
-    named: Mapping[str, Named]
-    known: dict[Hashable, Given] = field(default_factory=dict)  # by all that a law depends on
+    """What a scheme gives, found out once for all that a law depends on."""
 
-    def given(self, part: Part) -> Given:
-        """What one parameter gets; an error names it."""
-        name = part.found.names[0]
-        named = self.named[name]
-        try:
-            if part.found.kind is None and named.role is not Role.UNTOUCHED:
-                check_tensor(part.found.parameter)  # it may have no shape
-            by_fan = self.scheme.method == "fan_in" or named.role in TORCH_ROLES
-            alike = id(named.role), block_of(name), self._inputs(part, named) if by_fan else None
-            known = self.known.get(alike)
-            if known is None:
-                known = self.known[alike] = self._new(named.role, *alike[1:])
-            return known
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
+    def __init__(self, scheme: Scheme, whole: Sizes, parts: Sequence[Part], named: Sequence[Named]) -> None:
+        self._scheme, self._whole, self._parts, self._named = scheme, whole, parts, named
 
-    def _new(self, role: Role, block: int | None, inputs: int | None) -> Given:
+    def all(self) -> Iterator[Given]:
+        """What each parameter gets, in their order; an error names it."""
+        asks = {id(named): self._asks(named) for named in {id(named): named for named in self._named}.values()}
+        known: dict[Hashable, Given] = {}
+        laws: dict[Hashable, Content | None] = {}
+        for part, named in zip(self._parts, self._named, strict=True):
+            for_block, for_inputs = asks[id(named)]  # to hash a pattern takes longer than all that is done here
+            try:
+                if part.found.kind is None and named.role is not Role.UNTOUCHED:
+                    check_tensor(part.found.parameter)  # it may have no shape
+                block = part.found.block if for_block else None
+                inputs = self._inputs(part, named) if for_inputs else None
+                alike = id(named), block, inputs
+                given = known.get(alike)
+                if given is None:
+                    law = self._law(named.role, block, inputs)
+                    given = known[alike] = Given(named.role.value, laws.setdefault(law, law))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{shown(part.name)}: {str(error).removeprefix('tensor: ')}") from None
+            yield given
+
+    def _asks(self, named: Named) -> tuple[bool, bool]:
+        """Whether the law asks for the block of a parameter, and for its number of inputs."""
+        method = self._scheme.method
+        return asks_for_block(method, named.role), method == "fan_in" or named.role in TORCH_ROLES
+
+    def _law(self, role: Role, block: int | None, inputs: int | None) -> Content | None:
         """What parameters of a role get in a block, with so many inputs."""
-        scheme = self.scheme
+        scheme = self._scheme
         std = scheme.embedding_std if role is Role.EMBEDDING else None
-        sizes = replace(self.whole, std=scheme.std if std is None else std, block=block, fan_in=inputs)
-        return Given(role.value, law_of(scheme.method, role, sizes))
+        sizes = replace(self._whole, std=scheme.std if std is None else std, block=block, fan_in=inputs)
+        return law_of(scheme.method, role, sizes)
 
     def _inputs(self, part: Part, named: Named) -> int | None:
         """The number of inputs that the pattern points to; see roles.Named."""
         source, owner = named.inputs, part.found.owner
         if source.startswith("="):
             other = part.found.sibling(source[1:])
-            if other not in self.parts:
+            position = self._positions.get(other)
+            if position is None:
                 raise ValueError(f"roles: expected a parameter {other}, whose inputs count, got none of that name")
-            return self._inputs(self.parts[other], self.named[other])
+            return self._inputs(self._parts[position], self._named[position])
         if source.startswith("."):
             return getattr(owner, source[1:], None)
         return fan_in(source, part.global_shape, getattr(owner, "num_experts", None)) if source else None
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        """Of the parameters, by name."""
+        return {part.name: position for position, part in enumerate(self._parts)}
