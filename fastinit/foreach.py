@@ -15,7 +15,7 @@ from fastinit.law.distributions import DISTRIBUTIONS, Distribution
 from fastinit.listed import described
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.kinds import Kind
+from fastinit.shard.kinds import Seen
 from fastinit.shard.storage import any_wrapped, leaves_it_to_operators
 from fastinit.stream import Key
 
@@ -69,14 +69,17 @@ def fill_listed_(
     laws: list[Distribution],
     keys: list[Key],
     shards: list[LocalShard | None],
-    kinds: Sequence[Kind | None] | None = None,
+    known: Seen | None = None,
 ) -> None:
-    """The same, for a caller who knows that the lists are of one length and the right types, and perhaps the tensors' kinds."""
+    """The same, for a caller who knows that the lists are of one length and of the right types.
+
+    ``known`` is what a plan has seen of the tensors, and checked.
+    """
     if torch.compiler.is_compiling() or any_wrapped(tensors):
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
         return
-    groups = paused(lambda: described(tensors, laws, keys, shards, kinds))
+    groups = paused(lambda: described(tensors, laws, keys, shards, known))
     calls = [(_fill_many(device, plain), plain, fills) for device, plain, fills in groups]
     # What a class of somebody's own raises is raised before other tensors are written.
     for fill_many_, plain, fills in sorted(calls, key=lambda call: call[0] is not _by_operators):

@@ -15,7 +15,7 @@ from fastinit.law.lowering import lower
 from fastinit.shard import dtensor
 from fastinit.shard.described import boxes_of
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.kinds import Kind, kinds_of, locals_of, slices
+from fastinit.shard.kinds import Kind, Seen, locals_of, seen
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import (
     addresses_of,
@@ -45,16 +45,16 @@ def described(
     laws: list[Distribution],
     keys: list[Key],
     shards: list[LocalShard | None],
-    kinds: Sequence[Kind | None] | None = None,
+    known: Seen | None = None,
 ) -> list[tuple[torch.device, list[Tensor], Fills]]:
     """For each device its plain tensors that have elements, and their fills. Everything is checked.
 
-    ``kinds`` are the tensors', where they are known.
+    ``known`` is what a plan has seen, and checked, of tensors that are all there is to fill.
     """
-    kinds = kinds_of(tensors) if kinds is None else kinds
+    kinds, addresses, suspects = seen(tensors) if known is None else known
     distributions, law = _distinct(laws)
     _check_pairs(tensors, distributions, law, kinds)
-    places, held, piece, owner = _held(tensors, shards, kinds)
+    places, held, piece, owner = _held(tensors, shards, kinds, suspects)
     views = locals_of(tensors, kinds)
     if len(owner) != len(tensors) or any(part.slices is not None for part in held):
         whole = views
@@ -73,7 +73,8 @@ def described(
     )
     devices = dict.fromkeys(part.device for part in held)
     if len(devices) == 1 and None not in devices:
-        _check_apart(views, fills, owner)
+        if known is None or addresses != list(map(Tensor.data_ptr, views)):
+            _check_apart(views, fills, owner)
         return [(device, views, fills) for device in devices if device is not None]
     described = []
     for device in devices:
@@ -106,11 +107,11 @@ def _check_pairs(
 
 
 def _held(
-    tensors: list[Tensor], shards: list[LocalShard | None], kinds: Sequence[Kind | None]
+    tensors: list[Tensor], shards: list[LocalShard | None], kinds: Sequence[Kind | None], alone: list[int]
 ) -> tuple[list[Place], list[_Held], NDArray[np.int64], NDArray[np.int64]]:
     """The places that differ, all that is held and differs, and for each fill which of that it is, and whose.
 
-    Tensors of a kind hold the same, if they have no shard or the same one.
+    Tensors of a kind hold the same, if they have no shard or the same one; those that are ``alone`` are looked at too.
     """
     first: dict[Hashable, int] = {}
     like = [
@@ -120,7 +121,7 @@ def _held(
     places: dict[Place, int] = {}
     held: list[_Held] = []
     runs = np.zeros((len(tensors), 2), np.int64)  # by the first that is alike: where in ``held`` its parts are, and how many
-    for position in sorted({*first.values(), *slices(tensors, kinds)}):
+    for position in sorted({*first.values(), *alone}):
         with _at(position):
             parts = _parts(tensors[position], shards[position], places)
         if like[position] == position:

@@ -1,34 +1,31 @@
 """What must hold of a model before the first of its parameters is written. Every error names the parameters."""
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
 from fastinit.model.planned import Planned
 from fastinit.model.shown import shown
-from fastinit.model.tiles import Tiled
-from fastinit.model.walk import Found, flat_shards
+from fastinit.model.tiles import Content, Tiled
+from fastinit.model.walk import Found
 from fastinit.shard.described import describe
-from fastinit.shard.kinds import Kind, suspects
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import dtype_name
 from fastinit.stream import Key
 
 
-def check_present(model: nn.Module, found: Sequence[Found]) -> None:
-    """That each parameter is a tensor of its own shape, as far as this rank holds it."""
+def check_present(found: Sequence[Found], flat: Sequence[str]) -> None:
+    """That each parameter is a tensor of its own shape, as far as this rank holds it; ``flat`` are those that are none."""
     lazy = [parameter.name for parameter in found if parameter.kind is None and is_lazy(parameter.parameter)]
     if lazy:
         raise TypeError(
             "model: expected parameters with a shape, got lazy ones; run the model once, or materialize() them: "
             + ", ".join(lazy)
         )
-    flat = flat_shards(model)
     if flat:
         raise ValueError(
             "model: expected whole parameters or DTensors, got what FullyShardedDataParallel has cut out of a flat one; "
@@ -63,26 +60,36 @@ def check_streams(found: Iterable[Found], keys: Sequence[Key]) -> None:
             raise ValueError(f"model: expected a stream id for each parameter, got one for {names}")
 
 
-def check_apart(parameters: Sequence[Found], untouched: Collection[int]) -> None:
-    """That no parameter which is filled overlaps another one in memory; ``untouched`` are positions of those that are not.
+def check_apart(found: Sequence[Found], laws: Sequence[Content | None]) -> None:
+    """That no parameter which is filled overlaps another one in memory.
 
     Those that are the same there are one already, by walk.tied; of those that stay as they are, any two may overlap.
     """
-    spaces: dict[Hashable, list[tuple[int, int, Strided]]] = {}
-    for position, parameter in enumerate(parameters):
-        kind, address = parameter.kind, parameter.address
-        if kind is not None and kind.strided is not None and address:
-            spaces.setdefault(kind.device, []).append((position, address, kind.strided))
-        elif address is None and (memory := parameter.memory) is not None:
-            spaces.setdefault(memory.space, []).append((position, *memory[1:]))
-    for placed in spaces.values():
-        numbers: dict[Strided, int] = {}
-        positions, addresses, strided = zip(*placed, strict=True)
-        layout = [numbers.setdefault(known, len(numbers)) for known in strided]
-        written = np.array([position not in untouched for position in positions], np.bool_)
-        found = shared(np.array(addresses, np.int64), list(numbers), np.array(layout, np.int64), written)
-        if found is not None:
-            one, other = (parameters[positions[k]].name for k in found)
+    spaces: dict[Hashable, int] = {}
+    layouts: dict[Strided, int] = {}
+
+    def numbers(space: Hashable, strided: Strided) -> tuple[int, int]:
+        return spaces.setdefault(space, len(spaces)), layouts.setdefault(strided, len(layouts))
+
+    kinds = list({parameter.kind: None for parameter in found})
+    of_kind = [numbers(kind.device, kind.strided) if kind and kind.strided else (-1, -1) for kind in kinds]
+    number = {kind: k for k, kind in enumerate(kinds)}
+    space, layout = np.array(of_kind, np.int64).reshape(-1, 2)[[number[parameter.kind] for parameter in found]].T.copy()
+    addresses = np.array([parameter.address or 0 for parameter in found], np.int64)
+    space[addresses == 0] = -1
+    for position in [k for k, parameter in enumerate(found) if parameter.address is None]:
+        memory = found[position].memory
+        if memory is not None:
+            space[position], layout[position] = numbers(memory.space, memory.strided)
+            addresses[position] = memory.address
+    written = np.array([law is not None for law in laws], np.bool_)
+    order = np.argsort(space, kind="stable")
+    for placed in np.split(order, np.flatnonzero(np.diff(space[order])) + 1):
+        if len(placed) < 2 or space[placed[0]] < 0:
+            continue
+        pair = shared(addresses[placed], list(layouts), layout[placed], written[placed])
+        if pair is not None:
+            one, other = (found[placed[k]].name for k in pair)
             raise ValueError(
                 "model: expected parameters with memory of their own, or all of it in common with the same shape, "
                 f"strides and dtype, got some that {one} and {other} both have"
@@ -92,19 +99,11 @@ def check_apart(parameters: Sequence[Found], untouched: Collection[int]) -> None
 def check_fillable(plan: Sequence[Planned]) -> None:
     """What a fill would raise of a dense tensor, raised before the first fill, with the parameter's name."""
     first: dict[Hashable, int] = {}
-    alone: list[int] = []  # those of which no other one says enough
-    alike: list[tuple[int, Tensor, Kind]] = []
     for position, ((found, _, shard), _, law, _) in enumerate(plan):
-        if law is None:
-            continue
-        if found.kind is None:
-            alone.append(position)
-        elif first.setdefault((found.kind, id(law), shard), position) != position:
-            alike.append((position, found.parameter, found.kind))
-    if alike:
-        positions, tensors, kinds = zip(*alike, strict=True)
-        alone += [positions[k] for k in suspects(tensors, kinds)]
-    for position in sorted({*first.values(), *alone}):
+        if law is not None:
+            alike = (found.kind, id(law), shard) if found.kind and not found.suspect else position
+            first.setdefault(alike, position)
+    for position in first.values():
         planned = plan[position]
         try:
             _check(planned)

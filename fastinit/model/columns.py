@@ -1,14 +1,15 @@
-"""Rows of many from columns, in less time than a call for each takes."""
+"""Rows of many parameters from columns, and back, in less time than a call for each takes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, TypeVar
 
 _Record = TypeVar("_Record", bound=tuple[Any, ...])
 
 
 def records(kind: type[_Record], *columns: Iterable[Any]) -> list[_Record]:
-    """A NamedTuple a row, from a column for each of its fields, whose own ``__new__`` is a function of Python.
+    """A NamedTuple a row, from a column for each of its fields. Its own ``__new__`` is a function of Python.
 
     >>> from typing import NamedTuple
     >>> Point = NamedTuple("Point", [("x", int), ("y", int)])
@@ -17,3 +18,12 @@ def records(kind: type[_Record], *columns: Iterable[Any]) -> list[_Record]:
     """
     assert len(columns) == len(kind._fields)  # type: ignore[attr-defined]  # typing has no name for all NamedTuples
     return list(map(tuple.__new__, repeat(kind), zip(*columns, strict=True)))
+
+
+def columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
+    """The first columns of some rows. ``zip(*rows)`` makes an iterator a row.
+
+    >>> columns([(1, 3), (2, 4)], 2)
+    [[1, 2], [3, 4]]
+    """
+    return [list(map(itemgetter(column), rows)) for column in range(count)]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import compress
+from operator import not_
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +14,13 @@ from fastinit.generator import default_generator, draw_key
 from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
 from fastinit.law.transformed import Constant, Law, Transformed
+from fastinit.model.columns import columns
 from fastinit.model.planned import Planned
 from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard import dtensor
 from fastinit.shard.described import boxes_of, describe
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.kinds import Kind, kinds_of
+from fastinit.shard.kinds import Seen
 from fastinit.shard.storage import PLAIN, is_fake, write
 from fastinit.stream import Key
 
@@ -47,43 +50,50 @@ def tasks_of(tensor: Tensor, content: Content | None, key: Key, shard: LocalShar
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
-    found = [planned.part.found for planned in plan]
-    tensors = [parameter.parameter for parameter in found]
-    fill_as_planned_(plan, tensors, [planned.part.shard for planned in plan], [parameter.kind for parameter in found])
-    parts = [planned.parameter for planned in plan if isinstance(planned.law, (Tiled, Computed))]
-    torch.autograd.graph.increment_version([tensor for tensor in parts if dtensor.is_dtensor(tensor)])
+    parts, _, laws = columns(plan, 3)
+    found, keys, shards = columns(parts, 3)
+    tensors = [part.parameter for part in found]
+    known = Seen([part.kind for part in found], [part.address for part in found], [])
+    _fill_(tensors, laws, keys, shards, known)
+    kept = {id(law) for law in {id(law): law for law in laws}.values() if not isinstance(law, (Tiled, Computed))}
+    changed = [tensor for tensor, law in zip(tensors, laws, strict=True) if id(law) not in kept]
+    torch.autograd.graph.increment_version([tensor for tensor in changed if dtensor.is_dtensor(tensor)])
 
 
-def fill_as_planned_(
-    plan: Sequence[Planned],
+def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards: Sequence[LocalShard | None]) -> None:
+    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say."""
+    _fill_(tensors, [planned.law for planned in plan], [planned.key for planned in plan], shards, None)
+
+
+def _fill_(
     tensors: Sequence[Tensor],
+    contents: Sequence[Content | None],
+    keys: Sequence[Key],
     shards: Sequence[LocalShard | None],
-    kinds: Sequence[Kind | None] | None = None,
+    known: Seen | None,
 ) -> None:
-    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say.
-
-    ``kinds`` are the tensors', where they are known.
-    """
-    kinds = kinds_of(tensors) if kinds is None else kinds
-    contents = {id(planned.law): planned.law for planned in plan}
-    random = {identity for identity, content in contents.items() if isinstance(content, Distribution)}
-    drawn: list[tuple[Any, ...]] = []
-    plain: list[Task] = []
-    for planned, tensor, shard, kind in zip(plan, tensors, shards, kinds, strict=True):
-        (_, key, _), _, content, _ = planned
-        if id(content) in random:
-            drawn.append((tensor, content, key, shard, kind))
-            continue
-        for task in tasks_of(tensor, content, key, shard):
-            if isinstance(task.law, Distribution):
-                drawn.append((*task, kinds_of([task.tensor])[0]))
-            elif type(task.tensor) in PLAIN:
-                plain.append(task)
-            else:
-                _fill_task_(task)
-    if drawn:
-        fill_listed_(*map(list, zip(*drawn, strict=True)))
-    for task in plain:
+    """Fill tensors with what parameters get; ``known`` is what a plan has seen of them, and checked."""
+    distinct = {id(content): content for content in contents}
+    drawn = {identity for identity, content in distinct.items() if isinstance(content, Distribution)}
+    listed: list[list[Any]] = [list(tensors), list(contents), list(keys), list(shards)]
+    left: list[Task] = []
+    if len(drawn) < len(distinct):
+        tasks: list[Task] = []
+        chosen = [id(content) in drawn for content in contents]
+        for row in compress(zip(*listed, strict=True), map(not_, chosen)):
+            for task in tasks_of(*row):
+                if isinstance(task.law, Distribution):
+                    tasks.append(task)
+                elif type(task.tensor) in PLAIN:
+                    left.append(task)
+                else:
+                    _fill_task_(task)
+        listed = [list(compress(column, chosen)) for column in listed]
+        if tasks:
+            listed = [[*column, *part] for column, part in zip(listed, columns(tasks, 4), strict=True)]
+        known = None if tasks or known is None else Seen(*(list(compress(column, chosen)) for column in known[:2]), [])
+    fill_listed_(*listed, known)
+    for task in left:
         _fill_task_(task)
 
 

@@ -6,14 +6,15 @@ from torch import nn
 
 from fastinit.collector import paused
 from fastinit.model.checks import check_apart, check_fillable, check_present, check_streams
-from fastinit.model.columns import records
-from fastinit.model.planned import Part, Planned, Rules
-from fastinit.model.walk import Found, experts_shards, parameters_of, tied
+from fastinit.model.columns import columns, records
+from fastinit.model.planned import Part, Parts, Plan, Planned, Rules
+from fastinit.model.uses import uses_of
+from fastinit.model.walk import Found, experts_shards, flat_shards, found_by, packed_in, tied
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import keys_of
 
 
-def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
+def plan_of(model: nn.Module, rules: Rules) -> Plan:
     """A plan for each parameter of the model, in the model's order. Nothing is written.
 
     >>> plan = plan_of(model, Scheme("llama", seed=0))
@@ -24,33 +25,34 @@ def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     return paused(lambda: _plan_of(model, rules))  # a few objects a parameter
 
 
-def _plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
-    parts = parts_of(model, rules.seed, rules.shards or {})
+def _plan_of(model: nn.Module, rules: Rules) -> Plan:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    uses, classes, telling = uses_of(model)
+    found = found_by(uses)
+    check_present(found, flat_shards(model, classes))
+    found = tied(found)
+    parts = _parts(found, rules.seed, rules.shards or {}, telling)
     given = rules.given(model, parts)
-    roles, laws, notes, keys = zip(*given, strict=True) if given else ((),) * 4
-    found = [part.found for part in parts]
-    if any(key is not None for key in keys):
-        parts = [part if key is None else part._replace(key=key) for part, key in zip(parts, keys, strict=True)]
-    plan = records(Planned, parts, roles, laws, notes)
+    roles, laws, notes, keys = columns(given, 4)
+    renamed = [part if key is None else part._replace(key=key) for part, key in zip(parts, keys, strict=True)]
+    plan = Plan(records(Planned, renamed, roles, laws, notes), packed_in(model, classes))
     check_fillable(plan)
-    check_apart(found, {position for position, law in enumerate(laws) if law is None})
+    check_apart(found, laws)
     return plan
 
 
-def parts_of(model: nn.Module, seed: int, shards: Mapping[str, LocalShard]) -> list[Part]:
-    """The parameters of a model, tied ones once, each with its key and its place."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    found = parameters_of(model)
-    check_present(model, found)
-    found = tied(found)
+def _parts(
+    found: list[Found], seed: int, shards: Mapping[str, LocalShard], telling: Sequence[nn.Module]
+) -> Parts:
+    """The parameters of a model, each with its key and its place."""
     keys = keys_of([parameter.names[0] for parameter in found], seed)
     check_streams(found, keys)
     _check_names(shards, found)
-    places = experts_shards(found)
+    places = experts_shards(found, telling)
     if shards:
         places = [shards.get(parameter.name, place) for parameter, place in zip(found, places, strict=True)]
-    return records(Part, found, keys, places)
+    return Parts(records(Part, found, keys, places), telling)
 
 
 def _check_names(shards: Mapping[str, LocalShard], found: Sequence[Found]) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
-from fastinit.model.columns import records
+from fastinit.model.columns import columns, records
 from fastinit.model.planned import Planned
 from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard.geometry import Shape
@@ -52,10 +52,8 @@ def row_of(planned: Planned) -> Row:
 
 def rows_of(plan: Sequence[Planned]) -> tuple[Row, ...]:
     """The rows of all parameters of a plan."""
-    if not plan:
-        return ()
-    parts, roles, laws, notes = zip(*plan, strict=True)
-    found, keys, shards = zip(*parts, strict=True)
+    parts, roles, laws, notes = columns(plan, 4)
+    found, keys, shards = columns(parts, 3)
     kinds = [part.kind or Kind.of(part.parameter) for part in found]
     return tuple(
         records(
@@ -106,8 +104,7 @@ class Report:
         return json.dumps({**content, "parameters": rows, "packed": self.packed}, indent=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """One parameter, compared with its regenerated values; ``first`` is the index of the first that differs."""
 
     name: str
@@ -148,7 +145,7 @@ class Verification:
 
     def to_json(self) -> str:
         """Every row, as indented JSON."""
-        rows = [asdict(row) for row in self.rows]
+        rows = [row._asdict() for row in self.rows]
         return json.dumps({"stream_version": STREAM_VERSION, "parameters": rows, "packed": self.packed}, indent=1)
 
 

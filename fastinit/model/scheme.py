@@ -9,7 +9,7 @@ from torch import nn
 
 from fastinit.law.distributions import Normal
 from fastinit.model.matched import matched
-from fastinit.model.planned import Given, Part, Rules, Source
+from fastinit.model.planned import Given, Part, Parts, Rules, Source
 from fastinit.model.roles import Named, Role
 from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, asks_for_block, law_of
 from fastinit.model.shown import shown
@@ -67,11 +67,11 @@ class Scheme:
         check_shards(self.shards)
         object.__setattr__(self, "patterns", tuple(_patterns(self.roles)))
 
-    def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
+    def given(self, model: nn.Module, parts: Parts) -> list[Given]:
         """What each parameter gets: the law of its role, which its name tells, in a model of these sizes."""
         found = [part.found for part in parts]
         models = models_of(model, [parameter.paths for parameter in found])
-        named = matched(found, model_types_of(models), models, self.patterns)
+        named = matched(found, model_types_of(models, parts.telling), models, self.patterns)
         # Not from the names of the parameters: a pipeline stage has only some of the blocks.
         width = d_model_of(models) if self.d_model is None else None
         blocks = num_blocks_of(models) if self.num_blocks is None else None
@@ -148,32 +148,36 @@ class _Giver:
 
     def __init__(self, scheme: Scheme, whole: Sizes, parts: Sequence[Part], named: Sequence[Named]) -> None:
         self._scheme, self._whole, self._parts, self._named = scheme, whole, parts, named
+        self._known: dict[Hashable, Given] = {}
+        self._laws: dict[Content | None, Content | None] = {}  # equal ones are one
+        self._fixed: dict[int, Given] = {}  # by pattern, to hash which takes longer than all that is done for a parameter
 
     def all(self) -> Iterator[Given]:
         """What each parameter gets, in their order; an error names it."""
-        asks = {id(named): self._asks(named) for named in {id(named): named for named in self._named}.values()}
-        known: dict[Hashable, Given] = {}
-        laws: dict[Hashable, Content | None] = {}
         for part, named in zip(self._parts, self._named, strict=True):
-            for_block, for_inputs = asks[id(named)]  # to hash a pattern takes longer than all that is done here
-            try:
-                if part.found.kind is None and named.role is not Role.UNTOUCHED:
-                    check_tensor(part.found.parameter)  # it may have no shape
-                block = part.found.block if for_block else None
-                inputs = self._inputs(part, named) if for_inputs else None
-                alike = id(named), block, inputs
-                given = known.get(alike)
-                if given is None:
-                    law = self._law(named.role, block, inputs)
-                    given = known[alike] = Given(named.role.value, laws.setdefault(law, law))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{shown(part.name)}: {str(error).removeprefix('tensor: ')}") from None
+            given = self._fixed.get(id(named))
+            if given is None or part.found.kind is None:
+                try:
+                    given = self._given(part, named)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"{shown(part.name)}: {str(error).removeprefix('tensor: ')}") from None
             yield given
 
-    def _asks(self, named: Named) -> tuple[bool, bool]:
-        """Whether the law asks for the block of a parameter, and for its number of inputs."""
-        method = self._scheme.method
-        return asks_for_block(method, named.role), method == "fan_in" or named.role in TORCH_ROLES
+    def _given(self, part: Part, named: Named) -> Given:
+        role, method = named.role, self._scheme.method
+        if part.found.kind is None and role is not Role.UNTOUCHED:
+            check_tensor(part.found.parameter)  # it may have no shape
+        by_block, by_inputs = asks_for_block(method, role), method == "fan_in" or role in TORCH_ROLES
+        block = part.found.block if by_block else None
+        inputs = self._inputs(part, named) if by_inputs else None
+        alike = role, block, inputs
+        given = self._known.get(alike)
+        if given is None:
+            law = self._law(*alike)
+            given = self._known[alike] = Given(role.value, self._laws.setdefault(law, law))
+        if not by_block and not by_inputs:
+            self._fixed[id(named)] = given
+        return given
 
     def _law(self, role: Role, block: int | None, inputs: int | None) -> Content | None:
         """What parameters of a role get in a block, with so many inputs."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from fastinit.model.modules import every, having
+from fastinit.model.uses import CONFIG
 from fastinit.shard.geometry import Shape
 from fastinit.stream import WRAPPER_PARTS
 
@@ -88,11 +89,16 @@ def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
     return None
 
 
-def model_types_of(models: Sequence[Wrapped]) -> set[str]:
-    """What a model of transformers, or one that is a part of the model, calls itself in its config."""
+def model_types_of(models: Sequence[Wrapped], telling: Sequence[nn.Module]) -> set[str]:
+    """What a model of transformers, or one that is a part of the model, calls itself in its config.
+
+    ``telling`` are the modules of the whole that may have one.
+    """
     (_, innermost), *outer = models
-    for modules in (every(innermost), *([model] for _, model in outer)):
-        configs = (getattr(module, "config", None) for module in having(modules, "config"))
+    with_config = having(telling, CONFIG)
+    inside = set(map(id, every(innermost))) if with_config else ()
+    for modules in ([module for module in with_config if id(module) in inside], *([model] for _, model in outer)):
+        configs = (getattr(module, CONFIG, None) for module in modules)
         types = (getattr(config, "model_type", None) for config in configs)
         if named := {name for name in types if isinstance(name, str)}:
             return named

@@ -81,9 +81,9 @@ def placements_text(dtensor: Any) -> str:
 
 
 def split_of(dtensor: Any) -> tuple[Hashable, ...]:
-    """What a DTensor is, but for its local tensor, with its mesh by identity. ``_spec`` is private."""
+    """How a DTensor is split, with its mesh by identity. ``_spec`` is private."""
     spec = dtensor._spec
-    return id(spec.mesh), spec.tensor_meta, spec.placements, spec.shard_order
+    return id(spec.mesh), spec.placements, spec.shard_order
 
 
 _MOST = 4096  # DTensors that differ, of which the boxes are kept
@@ -95,7 +95,7 @@ def _known_boxes(dtensor: Any) -> tuple[Box, ...]:
     mesh, local = dtensor._spec.mesh, dtensor._local_tensor
     coordinate = mesh.get_coordinate()
     place = mesh.shape, None if coordinate is None else tuple(coordinate)
-    alike = place, split_of(dtensor)[1:], local.shape, local.stride(), local.is_meta
+    alike = place, split_of(dtensor)[1:], dtensor.shape, local.shape, local.stride(), local.is_meta
     boxes = _known.get(alike)
     if boxes is None:
         boxes = _boxes(dtensor)

@@ -2,15 +2,15 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import Shape
 from fastinit.shard.memory import Strided, strided_of
-from fastinit.shard.storage import PLAIN, Memory, addresses_of, dtype_name, located, without_memory
+from fastinit.shard.storage import PLAIN, Memory, dtype_name, located
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +49,6 @@ class Kind:
             placements="" if logical is None else dtensor.placements_text(tensor),
         )
 
-    @property
-    def has_memory(self) -> bool:
-        """Whether there are elements on this rank, in memory that has addresses."""
-        return self.strided is not None and self.device.type != "meta"
-
     def memory(self, tensor: Tensor) -> Memory | None:
         """Where the elements of one of the kind lie on this rank."""
         if self.strided is None:
@@ -61,30 +56,59 @@ class Kind:
         return located(tensor if self.logical is None else dtensor.local_of(tensor), self.strided)
 
 
-def kinds_of(tensors: Sequence[Tensor]) -> list[Kind | None]:
-    """The kind of each of some tensors; None for one that has to be looked at by itself: no dense one, or of another class."""
-    known: dict[Hashable, Kind] = {}
-    split: dict[type, bool] = {}  # whether tensors of a class are DTensors
+class Seen(NamedTuple):
+    """What one look at each of some tensors tells.
+
+    ``kinds``: None for a tensor that has to be looked at by itself: no dense one, or of another class. ``addresses``: where the
+    first element on this rank lies, 0 where there is none, None where an address is not all that there is to know. ``suspects``:
+    the positions of those with which something may be wrong that is not with others of their kind.
+    """
+
+    kinds: list[Kind | None]
+    addresses: list[int | None]
+    suspects: list[int]
+
+
+def seen(tensors: Sequence[Tensor]) -> Seen:
+    """Look at each of some tensors once, while it is in the processor's caches."""
+    known: dict[Hashable, tuple[Kind, int, int, int | None]] = {}
+    classes: dict[type, bool] = {}  # whether they are DTensors
+    splits: dict[Hashable, int] = {}
+    last: Hashable = None  # to compare placements takes less time than to hash them
     kinds: list[Kind | None] = []
+    addresses: list[int | None] = []
+    suspects: list[int] = []
     for tensor in tensors:
         local, logical = tensor, None
         if type(tensor) not in PLAIN:
-            of = type(tensor)
-            if of not in split:
-                split[of] = dtensor.is_dtensor_type(of)
-            if not split[of]:
-                kinds.append(None)
-                continue
-            local, logical = dtensor.local_of(tensor), dtensor.split_of(tensor)
+            is_dtensor = classes.get(type(tensor))
+            if is_dtensor is None:
+                is_dtensor = classes[type(tensor)] = dtensor.is_dtensor_type(type(tensor))
+            if is_dtensor:
+                split = dtensor.split_of(tensor)
+                if split != last:
+                    last, number = split, splits.setdefault(split, len(splits))
+                local, logical = dtensor.local_of(tensor), (number, tensor.shape)
         if type(local) not in PLAIN or local.layout is not torch.strided or local.is_nested:
             kinds.append(None)
+            addresses.append(None)
             continue
         alike = local.dtype, local.device, local.shape, local.stride(), logical
-        kind = known.get(alike)
-        if kind is None:
-            kind = known[alike] = Kind.of(tensor)
+        found = known.get(alike)
+        if found is None:
+            kind = Kind.of(tensor)
+            found = known[alike] = kind, kind.span, local.itemsize, None if kind.device.type == "meta" and kind.span else 0
+        kind, span, itemsize, address = found
+        if span and address is not None:
+            address = local.data_ptr()
+            end = local.storage_offset() * itemsize + span
+            if not address or local.is_neg() or end > local.untyped_storage().nbytes():
+                suspects.append(len(kinds))
+        if logical is not None and dtensor.is_view(tensor):
+            suspects.append(len(kinds))
         kinds.append(kind)
-    return kinds
+        addresses.append(address)
+    return Seen(kinds, addresses, suspects)
 
 
 def locals_of(tensors: Sequence[Tensor], kinds: Sequence[Kind | None]) -> list[Tensor]:
@@ -96,22 +120,3 @@ def locals_of(tensors: Sequence[Tensor], kinds: Sequence[Kind | None]) -> list[T
         dtensor.local_of(tensor) if kind in split and (kind or dtensor.is_dtensor(tensor)) else tensor
         for tensor, kind in zip(tensors, kinds, strict=True)
     ]
-
-
-def suspects(tensors: Sequence[Tensor], kinds: Sequence[Kind]) -> list[int]:
-    """The positions of tensors with which something may be wrong that is not with others of their kind."""
-    spans = {kind: (kind.span, kind.strided.itemsize) if kind.has_memory and kind.strided else (0, 0) for kind in set(kinds)}
-    local = locals_of(tensors, kinds)
-    sizes = np.array([spans[kind] for kind in kinds], np.int64).reshape(-1, 2)
-    found = without_memory(local, addresses_of(local), *sizes.T).tolist()
-    if any(map(Tensor.is_neg, tensors)):
-        found += [k for k, tensor in enumerate(tensors) if tensor.is_neg()]
-    return found + slices(tensors, kinds)
-
-
-def slices(tensors: Sequence[Tensor], kinds: Sequence[Kind | None]) -> list[int]:
-    """The positions of DTensors that are views of another one, or copies that pass for them."""
-    split = {kind for kind in set(kinds) if kind is not None and kind.logical is not None}
-    if not split:
-        return []
-    return [k for k, kind in enumerate(kinds) if kind in split and dtensor.is_view(tensors[k])]
