@@ -1,13 +1,16 @@
 """Comparison: the parameters of a plan with their regenerated values, bit by bit, many small ones at a time."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
+from operator import add
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fastinit.model.columns import columns, records
+from fastinit.collector import paused
+from fastinit.model.columns import records
 from fastinit.model.filling import fill_as_planned_
 from fastinit.model.planned import Planned
 from fastinit.model.report import Checked
@@ -16,19 +19,20 @@ from fastinit.model.walk import Found
 from fastinit.shard import dtensor
 from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
-from fastinit.shard.kinds import Kind
-from fastinit.shard.storage import PLAIN
+from fastinit.shard.kinds import Kind, Seen
 
 _CHUNK = 2**20  # elements that are regenerated at a time
 
 
-class Piece(NamedTuple):
-    """A part of a parameter of no more than _CHUNK elements, and where it lies; None for all of a plain one."""
+class Pile(NamedTuple):
+    """Parts of parameters, all of one shape, dtype and device, and where each lies; None for all of a plain one.
 
-    number: int  # of the parameter in the plan
-    values: Tensor
-    place: LocalShard | None
-    elements: int
+    They have no more than _CHUNK elements together, or are one part.
+    """
+
+    numbers: list[int]  # of the parameters in the plan
+    values: list[Tensor]
+    places: Sequence[LocalShard | None]
 
 
 class Comparison:
@@ -42,71 +46,62 @@ class Comparison:
 
     def rows(self) -> tuple[Checked, ...]:
         """Compare all of the plan."""
-        piles: dict[Hashable, list[Piece]] = {}
-        sizes: dict[Hashable, int] = {}
-        for piece in self._pieces():
-            number, values, _, elements = piece
-            self._elements[number] += elements
-            if elements == _CHUNK or type(values) not in PLAIN or isinstance(self._plan[number].law, Fixed):
-                self._compare([piece])
-                continue
-            like = values.dtype, values.device
-            size = sizes.get(like, 0) + elements
-            if size > _CHUNK:
-                self._compare(piles.pop(like))
-                size = elements
-            piles.setdefault(like, []).append(piece)
-            sizes[like] = size
-        for pile in piles.values():
-            self._compare(pile)
+        for pile in self._piles():
+            paused(partial(self._compare, pile))  # a few objects a part, and milliseconds a pile
         names = [planned.name for planned in self._plan]
         first = map(self._first.get, range(len(names)))
-        return tuple(records(Checked, names, self._elements, self._differing, first))
+        return paused(lambda: tuple(records(Checked, names, self._elements, self._differing, first)))
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _piles(self) -> Iterator[Pile]:
         small: dict[Kind | None, tuple[int, LocalShard | None] | None] = {None: None}
-        for number, planned in enumerate(list(self._plan)):
-            (found, _, shard), _, law, _ = planned
-            if found.kind not in small:
-                small[found.kind] = _small(found)
-            alike = small[found.kind]
-            if alike is not None and not isinstance(law, Computed):
-                elements, place = alike
-                if not elements:
-                    continue
-                local = found.parameter if place is None else dtensor.local_of(found.parameter)
-                yield Piece(number, local.detach(), shard if place is None else place, elements)
-                continue
-            if isinstance(law, Computed):  # once for all of its pieces
-                self._plan[number] = planned._replace(law=Fixed(law.value(planned.key.seed)))
-            for view, box in planned.boxes():
-                for part, place in _chunks(view.detach(), box):
-                    yield Piece(number, part, place, part.numel())
-            self._plan[number] = planned
+        alike: dict[Kind, list[int]] = {}
+        for number, ((found, _, _), _, law, _) in enumerate(list(self._plan)):
+            kind = found.kind
+            if kind not in small:
+                small[kind] = _small(found)
+            if kind is None or small[kind] is None or isinstance(law, Computed):
+                yield from self._alone(number)
+            else:
+                alike.setdefault(kind, []).append(number)
+        for kind, numbers in alike.items():
+            elements, place = small[kind] or (0, None)
+            step = _CHUNK // max(1, elements)
+            for some in (numbers[first : first + step] for first in range(0, len(numbers) if elements else 0, step)):
+                parts = [self._plan[number].part for number in some]
+                values = [part.found.parameter for part in parts]
+                if place is not None:
+                    values = list(map(dtensor.local_of, values))
+                yield Pile(some, list(map(Tensor.detach, values)), [place or part.shard for part in parts])
 
-    def _compare(self, pieces: Sequence[Piece]) -> None:
-        """Regenerate some pieces of one dtype and device, and count where their bits are others."""
-        numbers, values, places, sizes = columns(pieces, 4)
-        expected = torch.empty(sum(sizes), dtype=values[0].dtype, device=values[0].device)
-        parts = [part.view(like.shape) for part, like in zip(expected.split(sizes), values, strict=True)]
-        fill_as_planned_([self._plan[number] for number in numbers], parts, places)
-        if len(pieces) == 1:
-            self._count(pieces[0], bits_of(parts[0]) != bits_of(values[0]))
-            return
-        differing = bits_of(expected) != bits_of(torch.cat([value.reshape(-1) for value in values]))
-        if not differing.any():
-            return
-        for piece, mask in zip(pieces, differing.split(sizes), strict=True):
-            self._count(piece, mask.view(piece.values.shape))
+    def _alone(self, number: int) -> Iterator[Pile]:
+        """All parts of a parameter, one after another."""
+        planned = self._plan[number]
+        if isinstance(planned.law, Computed):  # once for all of its parts
+            self._plan[number] = planned._replace(law=Fixed(planned.law.value(planned.key.seed)))
+        for view, box in planned.boxes():
+            for part, place in _chunks(view.detach(), box):
+                yield Pile([number], [part], [place])
+        self._plan[number] = planned
 
-    def _count(self, piece: Piece, differing: Tensor) -> None:
-        count = int(differing.sum())
-        self._differing[piece.number] += count
-        if count and piece.number not in self._first:
-            index = tuple(differing.nonzero()[0].tolist())
-            if piece.place is not None:
-                index = tuple(o + i for o, i in zip(piece.place.global_offset, index, strict=True))
-            self._first[piece.number] = index
+    def _compare(self, pile: Pile) -> None:
+        """Regenerate the parts of a pile, and count where their bits are others."""
+        numbers, values, places = pile
+        elements = values[0].numel()
+        expected = torch.empty((len(values), *values[0].shape), dtype=values[0].dtype, device=values[0].device)
+        parts = expected.unbind()
+        known = Seen([Kind.of(parts[0])] * len(parts), [], [])
+        fill_as_planned_([self._plan[number] for number in numbers], parts, places, known)
+        for number in numbers:
+            self._elements[number] += elements
+        found = torch.stack(values) if len(values) > 1 else values[0][None]
+        differing = bits_of(expected) != bits_of(found)
+        counts = differing.reshape(len(values), -1).sum(1).tolist()
+        for number, count, mask, place in zip(numbers, counts, differing, places, strict=True) if any(counts) else ():
+            self._differing[number] += count
+            if count and number not in self._first:
+                index = mask.nonzero()[0].tolist()
+                offset = place.global_offset if place is not None else [0] * len(index)
+                self._first[number] = tuple(map(add, offset, index))
 
 
 def _small(found: Found) -> tuple[int, LocalShard | None] | None:

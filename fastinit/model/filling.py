@@ -60,9 +60,18 @@ def fill_plan_(plan: Sequence[Planned]) -> None:
     torch.autograd.graph.increment_version([tensor for tensor in changed if dtensor.is_dtensor(tensor)])
 
 
-def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards: Sequence[LocalShard | None]) -> None:
-    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say."""
-    _fill_(tensors, [planned.law for planned in plan], [planned.key for planned in plan], shards, None)
+def fill_as_planned_(
+    plan: Sequence[Planned],
+    tensors: Sequence[Tensor],
+    shards: Sequence[LocalShard | None],
+    known: Seen | None = None,
+) -> None:
+    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say.
+
+    ``known`` is what has been seen of the tensors, where they can be filled for certain.
+    """
+    parts, _, laws = columns(plan, 3)
+    _fill_(tensors, laws, [part.key for part in parts], shards, known)
 
 
 def _fill_(
