@@ -120,7 +120,8 @@ def _held(
     ]
     places: dict[Place, int] = {}
     held: list[_Held] = []
-    runs = np.zeros((len(tensors), 2), np.int64)  # by the first that is alike: where in ``held`` its parts are, and how many
+    # By the first that is alike: where its parts are among those that are held, and how many.
+    runs = np.zeros((len(tensors), 2), np.int64)
     for position in sorted({*first.values(), *alone}):
         with _at(position):
             parts = _parts(tensors[position], shards[position], places)

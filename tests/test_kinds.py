@@ -1,6 +1,8 @@
 """What is found out once for parameters that are alike: what may be wrong with one of them alone is found all the same."""
 
 import gc
+import os
+import threading
 
 import pytest
 import torch
@@ -105,3 +107,30 @@ def test_the_collector_is_left_as_it_was(enabled, raised):
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_a_child_that_another_thread_forks_meanwhile_has_its_collector():
+    """Not the thread that would switch it on again."""
+    forked, begun = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return forked.wait()
+
+    before = gc.isenabled()
+    gc.enable()
+    thread = threading.Thread(target=paused, args=[wait])
+    thread.start()
+    try:
+        begun.wait()
+        assert not gc.isenabled()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        assert not gc.isenabled(), "a fork resumed it in the parent"
+    finally:
+        forked.set()
+        thread.join()
+        assert gc.isenabled()
+        (gc.enable if before else gc.disable)()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from fastinit.law.distributions import Distribution
@@ -11,21 +12,25 @@ from fastinit.law.lowering import lower
 from fastinit.model.planned import Planned
 from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tiled
-from fastinit.model.walk import Found
+from fastinit.model.walk import Found, flat_shards
 from fastinit.shard.described import describe
 from fastinit.shard.memory import Strided, shared
 from fastinit.shard.storage import dtype_name
 from fastinit.stream import Key
 
 
-def check_present(found: Sequence[Found], flat: Sequence[str]) -> None:
-    """That each parameter is a tensor of its own shape, as far as this rank holds it; ``flat`` are those that are none."""
+def check_present(model: nn.Module, found: Sequence[Found], classes: Iterable[type[nn.Module]] | None = None) -> None:
+    """That each parameter is a tensor of its own shape, as far as this rank holds it.
+
+    ``classes`` are those of the model's modules, where they are known.
+    """
     lazy = [parameter.name for parameter in found if parameter.kind is None and is_lazy(parameter.parameter)]
     if lazy:
         raise TypeError(
             "model: expected parameters with a shape, got lazy ones; run the model once, or materialize() them: "
             + ", ".join(lazy)
         )
+    flat = flat_shards(model, classes)
     if flat:
         raise ValueError(
             "model: expected whole parameters or DTensors, got what FullyShardedDataParallel has cut out of a flat one; "

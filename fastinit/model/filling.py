@@ -100,8 +100,11 @@ def _fill_(
         listed = [list(compress(column, chosen)) for column in listed]
         if tasks:
             listed = [[*column, *part] for column, part in zip(listed, columns(tasks, 4), strict=True)]
-        known = None if tasks or known is None else Seen(*(list(compress(column, chosen)) for column in known[:2]), [])
-    fill_listed_(*listed, known)
+        if tasks:
+            known = None
+        elif known is not None:
+            known = Seen(list(compress(known.kinds, chosen)), list(compress(known.addresses, chosen)), [])
+    fill_listed_(listed[0], listed[1], listed[2], listed[3], known)
     for task in left:
         _fill_task_(task)
 

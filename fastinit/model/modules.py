@@ -12,7 +12,8 @@ def every(model: nn.Module) -> list[nn.Module]:
     level = [model]
     while level:
         found += level
-        level = [child for module in level if module._modules for child in module._modules.values() if child is not None]
+        parents = [module._modules.values() for module in level if module._modules]
+        level = [child for children in parents for child in children if child is not None]
     return found
 
 

@@ -9,7 +9,7 @@ from fastinit.model.checks import check_apart, check_fillable, check_present, ch
 from fastinit.model.columns import columns, records
 from fastinit.model.planned import Part, Parts, Plan, Planned, Rules
 from fastinit.model.uses import uses_of
-from fastinit.model.walk import Found, experts_shards, flat_shards, found_by, packed_in, tied
+from fastinit.model.walk import Found, experts_shards, found_by, packed_in, tied
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import keys_of
 
@@ -30,7 +30,7 @@ def _plan_of(model: nn.Module, rules: Rules) -> Plan:
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     uses, classes, telling = uses_of(model)
     found = found_by(uses)
-    check_present(found, flat_shards(model, classes))
+    check_present(model, found, classes)
     found = tied(found)
     parts = _parts(found, rules.seed, rules.shards or {}, telling)
     given = rules.given(model, parts)
@@ -42,9 +42,7 @@ def _plan_of(model: nn.Module, rules: Rules) -> Plan:
     return plan
 
 
-def _parts(
-    found: list[Found], seed: int, shards: Mapping[str, LocalShard], telling: Sequence[nn.Module]
-) -> Parts:
+def _parts(found: list[Found], seed: int, shards: Mapping[str, LocalShard], telling: Sequence[nn.Module]) -> Parts:
     """The parameters of a model, each with its key and its place."""
     keys = keys_of([parameter.names[0] for parameter in found], seed)
     check_streams(found, keys)

@@ -150,7 +150,7 @@ class _Giver:
         self._scheme, self._whole, self._parts, self._named = scheme, whole, parts, named
         self._known: dict[Hashable, Given] = {}
         self._laws: dict[Content | None, Content | None] = {}  # equal ones are one
-        self._fixed: dict[int, Given] = {}  # by pattern, to hash which takes longer than all that is done for a parameter
+        self._fixed: dict[int, Given] = {}  # by the identity of patterns, to hash which takes longer than all else
 
     def all(self) -> Iterator[Given]:
         """What each parameter gets, in their order; an error names it."""

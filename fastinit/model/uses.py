@@ -63,8 +63,8 @@ def uses_of(model: nn.Module) -> Uses:
             for prefix, owner in module.named_modules(prefix=path[:-1], remove_duplicate=False):
                 uses += _named(owner, prefix, root)
             continue
-        own = module.__dict__
-        if CONFIG in own or LOCAL_EXPERTS in own or tells or (module._buffers and not _TOLD.isdisjoint(module._buffers)):
+        own, buffers = module.__dict__, module._buffers
+        if tells or CONFIG in own or LOCAL_EXPERTS in own or (buffers and not _TOLD.isdisjoint(buffers)):
             telling.append(module)
         if not by_parameters:
             uses += _named(module, path[:-1], root)

@@ -108,15 +108,19 @@ def tied(found: list[Found]) -> list[Found]:
     return list(by_memory.values())
 
 
-def flat_shards(model: nn.Module, classes: Iterable[type[nn.Module]]) -> list[str]:
+def flat_shards(model: nn.Module, classes: Iterable[type[nn.Module]] | None = None) -> list[str]:
     """The parameters that FullyShardedDataParallel has cut: views of this rank's part of a flat parameter, without shape.
 
     With ``use_orig_params`` they pass for parameters, though neither their shape nor their first element is told by
-    them. ``_handle`` and what it holds are private; the flat parameter lists its own as they were.
+    them. ``_handle`` and what it holds are private; the flat parameter lists its own as they were. ``classes`` are those of
+    the model's modules, where they are known.
     """
     names: list[str] = []
     fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is None or not any(issubclass(kind, fsdp.FullyShardedDataParallel) for kind in classes):
+    if fsdp is None:
+        return names
+    classes = set(map(type, every(model))) if classes is None else classes
+    if not any(issubclass(kind, fsdp.FullyShardedDataParallel) for kind in classes):
         return names
     for prefix, module in model.named_modules():
         flat = getattr(vars(module).get("_handle"), "flat_param", None)

@@ -71,7 +71,9 @@ class Seen(NamedTuple):
 
 def seen(tensors: Sequence[Tensor]) -> Seen:
     """Look at each of some tensors once, while it is in the processor's caches."""
-    known: dict[Hashable, tuple[Kind, int, int, int | None]] = {}
+    known: dict[
+        Hashable, tuple[Kind, int, int, int | None]
+    ] = {}  # with its span and itemsize, and the address without memory
     classes: dict[type, bool] = {}  # whether they are DTensors
     splits: dict[Hashable, int] = {}
     last: Hashable = None  # to compare placements takes less time than to hash them
@@ -97,7 +99,8 @@ def seen(tensors: Sequence[Tensor]) -> Seen:
         found = known.get(alike)
         if found is None:
             kind = Kind.of(tensor)
-            found = known[alike] = kind, kind.span, local.itemsize, None if kind.device.type == "meta" and kind.span else 0
+            none = None if kind.device.type == "meta" and kind.span else 0
+            found = known[alike] = kind, kind.span, local.itemsize, none
         kind, span, itemsize, address = found
         if span and address is not None:
             address = local.data_ptr()
