@@ -53,7 +53,8 @@ def described(
     """
     kinds, addresses, suspects = seen(tensors) if known is None else known
     distributions, law = _distinct(laws)
-    _check_pairs(tensors, distributions, law, kinds)
+    if known is None:
+        _check_pairs(tensors, distributions, law, kinds)
     places, held, piece, owner = _held(tensors, shards, kinds, suspects)
     views = locals_of(tensors, kinds)
     if len(owner) != len(tensors) or any(part.slices is not None for part in held):

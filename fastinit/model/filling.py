@@ -55,9 +55,10 @@ def fill_plan_(plan: Sequence[Planned]) -> None:
     tensors = [part.parameter for part in found]
     known = Seen([part.kind for part in found], [part.address for part in found], [])
     _fill_(tensors, laws, keys, shards, known)
-    kept = {id(law) for law in {id(law): law for law in laws}.values() if not isinstance(law, (Tiled, Computed))}
-    changed = [tensor for tensor, law in zip(tensors, laws, strict=True) if id(law) not in kept]
-    torch.autograd.graph.increment_version([tensor for tensor in changed if dtensor.is_dtensor(tensor)])
+    computed = {id(law) for law in {id(law): law for law in laws}.values() if isinstance(law, (Tiled, Computed))}
+    if computed:
+        changed = [tensor for tensor, law in zip(tensors, laws, strict=True) if id(law) in computed]
+        torch.autograd.graph.increment_version([tensor for tensor in changed if dtensor.is_dtensor(tensor)])
 
 
 def fill_as_planned_(

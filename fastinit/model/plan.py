@@ -44,7 +44,7 @@ def _plan_of(model: nn.Module, rules: Rules) -> Plan:
 
 def _parts(found: list[Found], seed: int, shards: Mapping[str, LocalShard], telling: Sequence[nn.Module]) -> Parts:
     """The parameters of a model, each with its key and its place."""
-    keys = keys_of([parameter.names[0] for parameter in found], seed)
+    keys = keys_of([parameter.name for parameter in found], seed)
     check_streams(found, keys)
     _check_names(shards, found)
     places = experts_shards(found, telling)

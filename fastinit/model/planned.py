@@ -103,7 +103,7 @@ class Planned(NamedTuple):
     @property
     def tied(self) -> tuple[str, ...]:
         """Its other names."""
-        return self.part.found.names[1:]
+        return self.part.found.tied
 
     @property
     def paths(self) -> tuple[str, ...]:

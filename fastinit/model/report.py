@@ -58,8 +58,8 @@ def rows_of(plan: Sequence[Planned]) -> tuple[Row, ...]:
     return tuple(
         records(
             Row,
-            [part.names[0] for part in found],
-            [part.names[1:] for part in found],
+            [part.name for part in found],
+            [part.tied for part in found],
             roles,
             laws,
             keys,

@@ -70,7 +70,7 @@ class Scheme:
     def given(self, model: nn.Module, parts: Parts) -> list[Given]:
         """What each parameter gets: the law of its role, which its name tells, in a model of these sizes."""
         found = [part.found for part in parts]
-        models = models_of(model, [parameter.paths for parameter in found])
+        models = models_of(model, found)
         named = matched(found, model_types_of(models, parts.telling), models, self.patterns)
         # Not from the names of the parameters: a pipeline stage has only some of the blocks.
         width = d_model_of(models) if self.d_model is None else None

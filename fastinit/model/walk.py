@@ -19,28 +19,38 @@ from fastinit.stream import canonical_name
 
 
 class Found(NamedTuple):
-    """A parameter of a model: the module that owns it, and its names there. More than one: it is tied.
+    """A parameter of a model: the module that owns it, and its name there. One with other names too, in ``tied``, is tied.
 
-    ``paths`` are the names as the modules have them, with the parts that wrappers add; ``kind`` is what it has in common with
-    others, where it is one of those that can be told by that, and ``address`` where its first element lies on this rank: 0 where
-    it has none, None where that is not all there is to know of its memory; ``suspect``: it may have something wrong that others
-    of its kind have not. ``like`` is the place of its name among others'.
+    ``name`` is the one that its key comes from: the first in the order of the model's modules. ``path`` and ``tied_paths`` are
+    the names as the modules have them, with the parts that wrappers add. ``like`` is the place of the name among others', and
+    ``block`` the number of a block in it.
+
+    ``kind`` is what it has in common with others, where it is one of those that can be told by that, and ``address`` where its
+    first element lies on this rank: 0 where it has none, None where that is not all there is to know of its memory. One that is
+    ``suspect`` may have something wrong that others of its kind have not.
     """
 
     parameter: Tensor
     owner: nn.Module
-    names: tuple[str, ...]
-    paths: tuple[str, ...]
+    name: str
+    path: str
     like: Like
     block: int | None
+    tied: tuple[str, ...]
+    tied_paths: tuple[str, ...]
     kind: Kind | None
     address: int | None
     suspect: bool
 
     @property
-    def name(self) -> str:
-        """The name that its key comes from: the first in the order of the model's modules."""
-        return self.names[0]
+    def names(self) -> tuple[str, ...]:
+        """All of its names."""
+        return self.name, *self.tied
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of its names as the modules have them."""
+        return self.path, *self.tied_paths
 
     @property
     def memory(self) -> Memory | None:
@@ -59,30 +69,31 @@ def parameters_of(model: nn.Module) -> list[Found]:
 
 def found_by(uses: Sequence[Use]) -> list[Found]:
     """The parameters of which these are the uses, each once."""
-    parameters, owners, names, paths, likes, blocks = columns(uses, 6)
-    first = [(name,) for name in names]
-    ways = [first, [(path,) if path is not name else one for one, name, path in zip(first, names, paths, strict=True)]]
-    if len(set(map(id, parameters))) < len(uses):
-        parameters, owners, *ways, likes, blocks = columns(list(_once(uses)), 6)
-    kinds, addresses, suspects = seen(parameters)
+    own = columns(uses, 6)
+    nothing: list[Any] = [()] * len(uses)
+    ties = [nothing, nothing]
+    if len(set(map(id, own[0]))) < len(uses):
+        *own, names, paths = columns(list(_once(uses)), 8)
+        ties = [names, paths]
+    kinds, addresses, suspects = seen(own[0])
     suspected = [False] * len(kinds)
     for position in suspects:
         suspected[position] = True
-    return records(Found, parameters, owners, *ways, likes, blocks, kinds, addresses, suspected)
+    return records(Found, *own, *ties, kinds, addresses, suspected)
 
 
 def _once(uses: Sequence[Use]) -> Iterator[tuple[Any, ...]]:
-    """Each parameter's first use, with all of its names and paths."""
+    """Each parameter's first use, with all of its other names and paths."""
     by_identity: dict[int, list[Use]] = {}
     for use in uses:
         by_identity.setdefault(id(use[0]), []).append(use)
-    for (parameter, owner, name, path, like, block), *again in by_identity.values():
-        names, paths = [name], [path]
-        for _, _, other_name, other, _, _ in again:
-            if all(other.rpartition(".")[0] != path.rpartition(".")[0] for path in paths):  # a module has it once
-                names.append(other_name)
-                paths.append(other)
-        yield parameter, owner, tuple(dict.fromkeys(names)), tuple(paths), like, block
+    for first, *again in by_identity.values():
+        names, paths = [first[2]], [first[3]]
+        for _, _, name, path, _, _ in again:
+            if all(path.rpartition(".")[0] != other.rpartition(".")[0] for other in paths):  # a module has it once
+                names.append(name)
+                paths.append(path)
+        yield *first, tuple(dict.fromkeys(names))[1:], tuple(paths[1:])
 
 
 def tied(found: list[Found]) -> list[Found]:
@@ -102,8 +113,8 @@ def tied(found: list[Found]) -> list[Found]:
             memory = memory, parameter.parameter.dtype, dtensor.logical(parameter.parameter)
         first = by_memory.get(memory)
         if first is not None:
-            names = tuple(dict.fromkeys((*first.names, *parameter.names)))
-            parameter = first._replace(names=names, paths=(*first.paths, *parameter.paths))
+            _, *names = dict.fromkeys((*first.names, *parameter.names))
+            parameter = first._replace(tied=tuple(names), tied_paths=(*first.tied_paths, *parameter.paths))
         by_memory[memory] = parameter
     return list(by_memory.values())
 
