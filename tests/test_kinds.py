@@ -10,7 +10,10 @@ from torch import nn
 
 from fastinit import init_model_
 from fastinit.collector import paused
+from fastinit.model.filling import fill_plan_
+from fastinit.model.plan import plan_of
 from fastinit.model.roles import Role
+from fastinit.model.scheme import Scheme
 
 ROLES = [("*.weight", Role.ROUTER)]
 
@@ -68,6 +71,29 @@ def test_the_second_of_its_kind_is_looked_at_too(spoil, error, said):
     with pytest.raises(error, match=said):
         init_model_(model, "normal", roles=ROLES)
     assert all(model[name].weight.isnan().all() for name in "ac"), "written before all was checked"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(freed, "got none"), (cut, "a storage of at least 48 bytes")], ids=["freed", "cut"]
+)
+def test_memory_that_is_lost_after_the_plan_is_not_written(spoil, said):
+    model = alike()
+    plan = plan_of(model, Scheme("normal", roles=ROLES))
+    spoil(model)
+    with pytest.raises(ValueError, match=rf"tensors\[1\]: .*{said}"):
+        fill_plan_(plan)
+    assert all(model[name].weight.isnan().all() for name in "ac"), "written before all was checked"
+
+
+def test_memory_that_is_another_after_the_plan_is_filled():
+    model, moved = alike(), alike()
+    init_model_(model, "normal", roles=ROLES)
+    plan = plan_of(moved, Scheme("normal", roles=ROLES))
+    before = moved["b"].weight.data
+    moved["b"].weight.data = torch.empty(3, 4)
+    fill_plan_(plan)
+    assert before.isnan().all()
+    assert all(torch.equal(moved[name].weight, model[name].weight) for name in "abc")
 
 
 def test_modules_that_name_their_own_parameters_are_asked():

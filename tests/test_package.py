@@ -56,6 +56,8 @@ WITHOUT_TORCH = (
     "shard.fans",
     "shard.placements",
     "shard.memory",
+    "model.columns",
+    "model.names",
     "model.presets",
     "model.roles",
     "model.rules",

@@ -197,17 +197,3 @@ def _expression(pattern: str) -> str:
     translated = {"**.": r"(?:[^.]+\.)*", "*": r"[^.]*", "{": "(?:", "}": ")", ",": "|"}
     pieces = re.split(r"(\*\*\.|[*{},])", pattern)
     return "".join(translated.get(piece, re.escape(piece)) for piece in pieces)
-
-
-def block_of(name: str) -> int | None:
-    """The index of the block that a parameter belongs to: the first number in its name, but for an expert's.
-
-    >>> block_of("model.layers.3.mlp.experts.7.w1.weight"), block_of("experts.7.w1.weight"), block_of("lm_head.weight")
-    (3, None, None)
-    """
-    before = ""
-    for part in name.split("."):
-        if part.isdecimal() and before != "experts":
-            return int(part)
-        before = part
-    return None
