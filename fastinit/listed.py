@@ -17,14 +17,7 @@ from fastinit.shard.described import boxes_of
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.kinds import Kind, Seen, locals_of, seen
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.storage import (
-    addresses_of,
-    check_memory,
-    check_tensor,
-    dtype_name,
-    leaves_it_to_operators,
-    without_memory,
-)
+from fastinit.shard.storage import check_memory, check_tensor, dtype_name, leaves_it_to_operators
 from fastinit.stream import Key
 
 
@@ -55,7 +48,7 @@ def described(
     distributions, law = _distinct(laws)
     if known is None:
         _check_pairs(tensors, distributions, law, kinds)
-    places, held, piece, owner = _held(tensors, shards, kinds, suspects)
+    places, held, piece, owner = _located(tensors, shards, kinds, suspects)
     views = locals_of(tensors, kinds)
     if len(owner) != len(tensors) or any(part.slices is not None for part in held):
         whole = views
@@ -107,7 +100,7 @@ def _check_pairs(
             lower(distributions[number]).bounds(dtype_name(tensors[position].dtype))
 
 
-def _held(
+def _located(
     tensors: list[Tensor], shards: list[LocalShard | None], kinds: Sequence[Kind | None], alone: list[int]
 ) -> tuple[list[Place], list[_Held], NDArray[np.int64], NDArray[np.int64]]:
     """The places that differ, all that is held and differs, and for each fill which of that it is, and whose.
@@ -164,9 +157,11 @@ def _check_apart(plain: list[Tensor], fills: Fills, owner: NDArray[np.int64]) ->
         chosen = np.array([k for k, view in enumerate(plain) if not leaves_it_to_operators(type(view))], np.int64)
         plain, fills, owner = [plain[k] for k in chosen], fills.of(chosen), owner[chosen]
     layouts = [_strided(place) for place in fills.places]
-    addresses = addresses_of(plain)
+    addresses = np.fromiter(map(Tensor.data_ptr, plain), np.int64, len(plain))
+    offsets = np.fromiter(map(Tensor.storage_offset, plain), np.int64, len(plain))
+    held = np.fromiter((tensor.untyped_storage().nbytes() for tensor in plain), np.int64, len(plain))
     sizes = np.array([(known.span, known.itemsize) for known in layouts], np.int64).reshape(-1, 2)[fills.place]
-    for k in without_memory(plain, addresses, *sizes.T):
+    for k in np.flatnonzero((addresses == 0) | (sizes[:, 0] + sizes[:, 1] * offsets > held)):
         with _at(owner[k]):
             check_memory(plain[k])
     found = shared(addresses, layouts, fills.place)

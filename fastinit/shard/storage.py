@@ -1,12 +1,10 @@
 """What of a tensor can be filled: its dtype, its memory, where that lies, and how torch writes to it."""
 
 import sys
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch._C import _functorch
 from torch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
@@ -104,23 +102,6 @@ def check_memory(tensor: Tensor) -> None:
         end += int(offset) * tensor.element_size()
     if end > held and tensor.numel():
         raise ValueError(f"tensor: expected a storage of at least {end} bytes, got one of {held}: it was resized")
-
-
-def addresses_of(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
-    """Where the first element of each plain tensor lies; 0 for one without memory."""
-    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
-
-
-def without_memory(
-    tensors: Sequence[Tensor], addresses: NDArray[np.int64], spans: NDArray[np.int64], itemsizes: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """The positions of plain tensors that ``check_memory`` has something to say of: storage freed, or cut.
-
-    Each has a span of so many bytes, from the first element to the end of the last; one of span 0 needs no memory.
-    """
-    offsets = np.fromiter(map(Tensor.storage_offset, tensors), np.int64, len(tensors))
-    held = np.fromiter((tensor.untyped_storage().nbytes() for tensor in tensors), np.int64, len(tensors))
-    return np.flatnonzero((spans > 0) & ((addresses == 0) | (spans + itemsizes * offsets > held)))
 
 
 def leaves_it_to_operators(kind: type[Tensor]) -> bool:
