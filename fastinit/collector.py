@@ -1,10 +1,12 @@
 """Python's garbage collector, which goes through all objects of a process when many are made at once."""
 
 import gc
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
+_pauses: set[object] = set()  # those that switched it off, of all threads
 
 
 def paused(call: Callable[[], _Result]) -> _Result:
@@ -13,12 +15,25 @@ def paused(call: Callable[[], _Result]) -> _Result:
     >>> paused(lambda: [(k,) for k in range(3)])
     [(0,), (1,), (2,)]
 
-    The collector is then as it was, also after an exception or an interrupt.
+    The collector is then as it was, also after an exception or an interrupt, and in what another thread forks meanwhile.
     """
-    collecting = gc.isenabled()
+    if not gc.isenabled():
+        return call()
+    pause = object()
     try:  # from here on, as an interrupt may follow the switch at once
+        _pauses.add(pause)
         gc.disable()
         return call()
     finally:
-        if collecting:
-            gc.enable()
+        gc.enable()
+        _pauses.discard(pause)
+
+
+def _resume() -> None:
+    """In the child of a fork, which has none of the threads that would switch the collector on again."""
+    if _pauses:
+        _pauses.clear()
+        gc.enable()
+
+
+os.register_at_fork(after_in_child=_resume)

@@ -15,6 +15,7 @@ from fastinit.law.distributions import DISTRIBUTIONS, Distribution
 from fastinit.listed import described
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
+from fastinit.shard.kinds import Seen
 from fastinit.shard.storage import any_wrapped, leaves_it_to_operators
 from fastinit.stream import Key
 
@@ -59,17 +60,33 @@ def foreach_fill_(
     keys = _listed("keys", keys)
     shards = [None] * len(tensors) if shards is None else _listed("shards", shards)
     _check_lists(tensors, laws, keys, shards)
+    fill_listed_(tensors, laws, keys, shards)
+    return tensors
+
+
+def fill_listed_(
+    tensors: list[Tensor],
+    laws: list[Distribution],
+    keys: list[Key],
+    shards: list[LocalShard | None],
+    known: Seen | None = None,
+) -> None:
+    """The same, for a caller who knows that the lists are of one length and of the right types.
+
+    ``known`` is what a plan has seen of the tensors, and checked.
+    """
     if torch.compiler.is_compiling() or any_wrapped(tensors):
         for tensor, law, key, shard in zip(tensors, laws, keys, shards, strict=True):
             fill_(tensor, law, key=key, shard=shard)
-        return tensors
-    groups = paused(lambda: described(tensors, laws, keys, shards))
+        return
+    groups = paused(lambda: described(tensors, laws, keys, shards, known))
     calls = [(_fill_many(device, plain), plain, fills) for device, plain, fills in groups]
     # What a class of somebody's own raises is raised before other tensors are written.
     for fill_many_, plain, fills in sorted(calls, key=lambda call: call[0] is not _by_operators):
         fill_many_(plain, fills)
-    torch.autograd.graph.increment_version([tensor for tensor in tensors if dtensor.is_dtensor(tensor)])
-    return tensors
+    split = {kind for kind in set(map(type, tensors)) if dtensor.is_dtensor_type(kind)}
+    if split:
+        torch.autograd.graph.increment_version([tensor for tensor in tensors if type(tensor) in split])
 
 
 def _fill_many(device: torch.device, plain: list[Tensor]) -> Callable[[list[Tensor], Fills], None]:

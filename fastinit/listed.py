@@ -1,9 +1,8 @@
 """A list of tensors as the columns that a backend fills by: its places, laws and keys, with every check of it."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import add, le, mul
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,129 +10,141 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastinit.fill import Fills, Place
-from fastinit.law.distributions import Distribution, Normal, TruncatedNormal, Uniform
+from fastinit.law.distributions import Distribution
 from fastinit.law.lowering import lower
 from fastinit.shard import dtensor
 from fastinit.shard.described import boxes_of
-from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
+from fastinit.shard.geometry import LocalShard
+from fastinit.shard.kinds import Kind, Seen, locals_of, seen
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.storage import check_memory, check_tensor, leaves_it_to_operators
+from fastinit.shard.storage import check_memory, check_tensor, dtype_name, leaves_it_to_operators
 from fastinit.stream import Key
 
-_LAWS = (TruncatedNormal, Normal, Uniform)
+
+class _Held(NamedTuple):
+    """What one fill fills of a tensor that this rank has: all of the local one (``slices`` is None), or a part.
+
+    ``device`` is None where nothing is to be filled.
+    """
+
+    slices: tuple[slice, ...] | None
+    place: int
+    first_index: int
+    device: torch.device | None
 
 
 def described(
-    tensors: list[Tensor], laws: list[Distribution], keys: list[Key], shards: list[LocalShard | None]
+    tensors: list[Tensor],
+    laws: list[Distribution],
+    keys: list[Key],
+    shards: list[LocalShard | None],
+    known: Seen | None = None,
 ) -> list[tuple[torch.device, list[Tensor], Fills]]:
-    """For each device its plain tensors that have elements, and their fills. Everything is checked."""
+    """For each device its plain tensors that have elements, and their fills. Everything is checked.
+
+    ``known`` is what a plan has seen, and checked, of tensors that are all there is to fill.
+    """
+    kinds, addresses, suspects = seen(tensors) if known is None else known
     distributions, law = _distinct(laws)
-    _check_pairs(tensors, distributions, law)
-    views, boxes, owner = _local(tensors, shards)
-    places, devices, place, first_index = _placed(views, boxes, owner)
+    if known is None:
+        _check_pairs(tensors, distributions, law, kinds)
+    places, held, piece, owner = _located(tensors, shards, kinds, suspects)
+    views = locals_of(tensors, kinds)
+    if len(owner) != len(tensors) or any(part.slices is not None for part in held):
+        whole = views
+        views = [
+            whole[k] if held[number].slices is None else whole[k][held[number].slices]
+            for k, number in zip(owner.tolist(), piece.tolist(), strict=True)
+        ]
     fills = Fills(
         places,
         distributions,
-        np.array(place, np.int64),
+        np.array([part.place for part in held], np.int64)[piece],
         np.array(law, np.int64)[owner],
-        np.array(first_index, np.uint64),
+        np.array([part.first_index for part in held], np.uint64)[piece],
         np.array([key.seed for key in keys], np.uint64)[owner],
         np.array([key.stream for key in keys], np.uint64)[owner],
     )
-    if len(set(devices)) == 1 and devices[0] is not None:
-        _check_apart(views, fills, owner)
-        return [(devices[0], views, fills)]
+    devices = dict.fromkeys(part.device for part in held)
+    if len(devices) == 1 and None not in devices:
+        if known is None or addresses != list(map(Tensor.data_ptr, views)):
+            _check_apart(views, fills, owner)
+        return [(device, views, fills) for device in devices if device is not None]
     described = []
-    for device in dict.fromkeys(device for device in devices if device is not None):
-        chosen = np.flatnonzero(np.array([other == device for other in devices])[fills.place])
-        described.append((device, [views[k] for k in chosen], fills.of(chosen)))
-        _check_apart(*described[-1][1:], owner[chosen])
+    for device in devices:
+        if device is not None:
+            chosen = np.flatnonzero(np.array([part.device == device for part in held])[piece])
+            described.append((device, [views[k] for k in chosen], fills.of(chosen)))
+            _check_apart(*described[-1][1:], owner[chosen])
     return described
 
 
 def _distinct(laws: list[Distribution]) -> tuple[list[Distribution], list[int]]:
     """The laws that differ, and which of them each one is."""
     numbers: dict[Distribution, int] = {}
-    by_identity: dict[int, int] = {}  # to hash a law takes longer than all else that is done for a tensor
-    for law in laws:
-        if id(law) not in by_identity:
-            by_identity[id(law)] = numbers.setdefault(law, len(numbers))
-    return list(numbers), [by_identity[id(law)] for law in laws]
+    by_identity = {id(law): law for law in laws}  # to hash a law takes longer than all else that is done for a tensor
+    number = {identity: numbers.setdefault(law, len(numbers)) for identity, law in by_identity.items()}
+    return list(numbers), [number[id(law)] for law in laws]
 
 
-def _check_pairs(tensors: list[Tensor], distributions: list[Distribution], law: list[int]) -> None:
+def _check_pairs(
+    tensors: list[Tensor], distributions: list[Distribution], law: list[int], kinds: Sequence[Kind | None]
+) -> None:
     """That each tensor has a dtype that can be filled, in which its law has a value."""
-    first: dict[tuple[Any, ...], int] = {}
-    for position, (tensor, number) in enumerate(zip(tensors, law, strict=True)):
-        first.setdefault((number, tensor.dtype, tensor.layout), position)
-    for (number, dtype, _), position in first.items():
+    first: dict[tuple[int, Hashable], int] = {}
+    for position, pair in enumerate(zip(law, kinds, strict=True)):
+        first.setdefault(pair if pair[1] is not None else (pair[0], position), position)
+    for (number, _), position in first.items():
         with _at(position):
             check_tensor(tensors[position])
-            lower(distributions[number]).bounds(str(dtype).removeprefix("torch."))
+            lower(distributions[number]).bounds(dtype_name(tensors[position].dtype))
 
 
-def _local(
-    tensors: list[Tensor], shards: list[LocalShard | None]
-) -> tuple[list[Tensor], list[LocalShard | None], NDArray[np.int64]]:
-    """The plain tensors, where each lies in its logical one, and which of the tensors each belongs to."""
-    if not any(map(dtensor.is_dtensor_type, set(map(type, tensors)))):
-        return tensors, shards, np.arange(len(tensors))
-    views: list[Tensor] = []
-    boxes: list[LocalShard | None] = []
-    owner: list[int] = []
-    known = dtensor.KnownBoxes()
-    for position, (tensor, shard) in enumerate(zip(tensors, shards, strict=True)):
-        found: Iterable[tuple[Tensor, LocalShard | None]] = ((tensor, shard),)
-        if dtensor.is_dtensor(tensor):
-            try:  # which costs nothing where there is no error; a context manager does
-                found = boxes_of(tensor, shard) if shard else dtensor.fills_by(known.of(tensor), tensor)
-            except (TypeError, ValueError) as error:
-                raise _named(position, error) from None
-        for view, box in found:
-            views.append(view)
-            boxes.append(box)
-            owner.append(position)
-    return views, boxes, np.array(owner, np.int64)
+def _located(
+    tensors: list[Tensor], shards: list[LocalShard | None], kinds: Sequence[Kind | None], alone: list[int]
+) -> tuple[list[Place], list[_Held], NDArray[np.int64], NDArray[np.int64]]:
+    """The places that differ, all that is held and differs, and for each fill which of that it is, and whose.
+
+    Tensors of a kind hold the same, if they have no shard or the same one; those that are ``alone`` are looked at too.
+    """
+    first: dict[Hashable, int] = {}
+    like = [
+        first.setdefault((id(tensor) if kind is None else kind, id(shard)), position)
+        for position, (tensor, kind, shard) in enumerate(zip(tensors, kinds, shards, strict=True))
+    ]
+    places: dict[Place, int] = {}
+    held: list[_Held] = []
+    # By the first that is alike: where its parts are among those that are held, and how many.
+    runs = np.zeros((len(tensors), 2), np.int64)
+    for position in sorted({*first.values(), *alone}):
+        with _at(position):
+            parts = _parts(tensors[position], shards[position], places)
+        if like[position] == position:
+            runs[position] = len(held), len(parts)
+            held += parts
+    begins, counts = runs[like].reshape(-1, 2).T
+    owner = np.repeat(np.arange(len(tensors)), counts)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return list(places), held, begins[owner] + within, owner
 
 
-def _placed(
-    views: list[Tensor], boxes: list[LocalShard | None], owner: NDArray[np.int64]
-) -> tuple[list[Place], list[torch.device | None], list[int], list[int]]:
-    """The places that differ and their devices (None: nothing is filled there); each tensor's place and first index."""
-    places: list[Place] = []
-    devices: list[torch.device | None] = []
-    known: dict[Hashable, tuple[int, Shape]] = {}
-    starts: dict[tuple[int, int], int] = {}  # by box, all of which are kept alive, and place
-    place: list[int] = []
-    first_index: list[int] = []
-    for view, box in zip(views, boxes, strict=True):
-        try:
-            alike = (view.shape, view.stride(), view.dtype, view.device, None if box is None else box.global_shape)
-        except RuntimeError:  # one without a shape, of which check_tensor says why
-            with _at(owner[len(place)]):
-                check_tensor(view)
-            raise
-        found = known.get(alike)
-        if found is None:
-            with _at(owner[len(place)]):
-                ((_, whole),) = boxes_of(view, box)
-            found = known[alike] = len(places), row_major_strides(whole.global_shape)
-            dtype = str(view.dtype).removeprefix("torch.")
-            places.append(Place(tuple(view.shape), view.stride(), dtype, whole.global_shape))
-            devices.append(None if view.is_meta or view.numel() == 0 else view.device)
-        number, strides = found
-        place.append(number)
-        if box is None:
-            first_index.append(0)
-            continue
-        start = starts.get((id(box), number))
-        if start is None:
-            if not all(map(le, map(add, box.global_offset, view.shape), box.global_shape)):
-                with _at(owner[len(first_index)]):
-                    box.check_holds(tuple(view.shape))
-            start = starts[id(box), number] = sum(map(mul, box.global_offset, strides))
-        first_index.append(start)
-    return places, devices, place, first_index
+def _parts(tensor: Tensor, shard: LocalShard | None, places: dict[Place, int]) -> list[_Held]:
+    """What is held of one tensor; its places are noted, where they are new."""
+    found: list[tuple[tuple[slice, ...] | None, Tensor, LocalShard]]
+    if shard is None and dtensor.is_dtensor(tensor):
+        dtensor.check_no_copy(tensor)
+        local, boxes = dtensor.local_of(tensor), dtensor.boxes_of(tensor)
+        found = [(box.local, local[box.local], box.shard) for box in boxes]
+        if len(boxes) == 1:
+            found = [(None, local, boxes[0].shard)]
+    else:
+        found = [(None, view, box) for view, box in boxes_of(tensor, shard)]
+    parts = []
+    for part, view, box in found:
+        place = Place(tuple(view.shape), view.stride(), dtype_name(view.dtype), box.global_shape)
+        device = None if view.is_meta or view.numel() == 0 else view.device
+        parts.append(_Held(part, places.setdefault(place, len(places)), box.first_index, device))
+    return parts
 
 
 def _check_apart(plain: list[Tensor], fills: Fills, owner: NDArray[np.int64]) -> None:

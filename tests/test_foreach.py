@@ -342,4 +342,9 @@ def test_bad_dtensors_are_named(mesh):
         foreach_fill_([good], LAW, keys=[KEY], shards=[LocalShard.whole((16, 6))])
     with pytest.raises(ValueError, match=r"tensors\[1\]: tensor: expected a DTensor with memory of its own"):
         foreach_fill_([good, good[1]], LAW, keys=[KEY, KEY])
+    like_a_row = DTensor.from_local(torch.full((6,), 7.0), mesh, good[1].placements)
+    assert like_a_row.shape == good[1].shape
+    with pytest.raises(ValueError, match=r"tensors\[1\]: tensor: expected a DTensor with memory of its own"):
+        foreach_fill_([like_a_row, good[1]], LAW, keys=[KEY, KEY])
+    assert (like_a_row.to_local() == 7).all()
     assert (good.to_local() == 7).all()

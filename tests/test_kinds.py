@@ -1,6 +1,8 @@
 """What is found out once for parameters that are alike: what may be wrong with one of them alone is found all the same."""
 
 import gc
+import os
+import threading
 
 import pytest
 import torch
@@ -8,7 +10,10 @@ from torch import nn
 
 from fastinit import init_model_
 from fastinit.collector import paused
+from fastinit.model.filling import fill_plan_
+from fastinit.model.plan import plan_of
 from fastinit.model.roles import Role
+from fastinit.model.scheme import Scheme
 
 ROLES = [("*.weight", Role.ROUTER)]
 
@@ -68,6 +73,29 @@ def test_the_second_of_its_kind_is_looked_at_too(spoil, error, said):
     assert all(model[name].weight.isnan().all() for name in "ac"), "written before all was checked"
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(freed, "got none"), (cut, "a storage of at least 48 bytes")], ids=["freed", "cut"]
+)
+def test_memory_that_is_lost_after_the_plan_is_not_written(spoil, said):
+    model = alike()
+    plan = plan_of(model, Scheme("normal", roles=ROLES))
+    spoil(model)
+    with pytest.raises(ValueError, match=rf"tensors\[1\]: .*{said}"):
+        fill_plan_(plan)
+    assert all(model[name].weight.isnan().all() for name in "ac"), "written before all was checked"
+
+
+def test_memory_that_is_another_after_the_plan_is_filled():
+    model, moved = alike(), alike()
+    init_model_(model, "normal", roles=ROLES)
+    plan = plan_of(moved, Scheme("normal", roles=ROLES))
+    before = moved["b"].weight.data
+    moved["b"].weight.data = torch.empty(3, 4)
+    fill_plan_(plan)
+    assert before.isnan().all()
+    assert all(torch.equal(moved[name].weight, model[name].weight) for name in "abc")
+
+
 def test_modules_that_name_their_own_parameters_are_asked():
     class Renamed(nn.Linear):
         def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
@@ -105,3 +133,30 @@ def test_the_collector_is_left_as_it_was(enabled, raised):
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_a_child_that_another_thread_forks_meanwhile_has_its_collector():
+    """Not the thread that would switch it on again."""
+    forked, begun = threading.Event(), threading.Event()
+
+    def wait() -> bool:
+        begun.set()
+        return forked.wait()
+
+    before = gc.isenabled()
+    gc.enable()
+    thread = threading.Thread(target=paused, args=[wait])
+    thread.start()
+    try:
+        begun.wait()
+        assert not gc.isenabled()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if gc.isenabled() else 1)
+        assert not gc.isenabled(), "a fork resumed it in the parent"
+    finally:
+        forked.set()
+        thread.join()
+        assert gc.isenabled()
+        (gc.enable if before else gc.disable)()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -382,7 +382,7 @@ def test_verify_regenerates_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     assert sum(sizes) == sum(parameter.numel() for parameter in filled.parameters())
 
 
-CALLS = 100  # a parameter, each of them in a block of its own: 87 and 94
+CALLS = 15  # a parameter, each of them in a block of its own: 10 and 13
 
 
 def calls_of(call: Callable[[], object]) -> int:

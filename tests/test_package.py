@@ -59,6 +59,8 @@ WITHOUT_TORCH = (
     "shard.fans",
     "shard.placements",
     "shard.memory",
+    "model.columns",
+    "model.names",
     "model.presets",
     "model.roles",
     "model.rules",

@@ -6,10 +6,11 @@ import pytest
 
 from fastinit.law.distributions import Normal, TruncatedNormal
 from fastinit.law.transformed import Constant
+from fastinit.model.names import Like
 from fastinit.model.plan import plan_of
 from fastinit.model.planned import Planned
 from fastinit.model.presets import preset, presets
-from fastinit.model.roles import Role, block_of
+from fastinit.model.roles import Role
 from fastinit.model.rules import METHODS
 from fastinit.model.scheme import Scheme
 from fastinit.model.skeleton import build, numel
@@ -101,7 +102,8 @@ def test_fewer_layers_are_a_part_of_the_whole(name: str) -> None:
         scheme = Scheme(method, seed=3)
         whole = {p.name: (p.law, p.key, p.global_shape) for p in plan_of(build(preset(name)), scheme)}
         part = {p.name: (p.law, p.key, p.global_shape) for p in plan_of(build(preset(name), 2), scheme)}
-        assert part == {found: whole[found] for found in whole if (block_of(found) or 0) < 2}
+        blocks = {name: Like().of(name).block or 0 for name in whole}
+        assert part == {name: whole[name] for name in whole if blocks[name] < 2}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -144,7 +146,7 @@ ROLES = (
 
 def planned_of(method: str, role: Role, block: int | None) -> Planned:
     plan = plan_of(build(preset("tiny-moe")), Scheme(method, std=0.03))
-    return next(planned for planned in plan if planned.role == role.value and block_of(planned.name) == block)
+    return next(planned for planned in plan if planned.role == role.value and planned.part.found.block == block)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -8,12 +8,11 @@ from torch import nn
 
 from fastinit.collector import paused
 from fastinit.model.filling import fill_plan_
-from fastinit.model.materialise import check_device, device_of, materialise
+from fastinit.model.materialise import any_meta, check_device, device_of, materialise
 from fastinit.model.plan import plan_of
 from fastinit.model.planned import Source
-from fastinit.model.report import Report, row_of
+from fastinit.model.report import Report, rows_of
 from fastinit.model.scheme import RolePatterns, rules_of
-from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard
 
 
@@ -100,10 +99,10 @@ def init_model_(
         shards=shards,
     )
     plan = plan_of(model, asked)
-    if any(planned.part.found.parameter.is_meta for planned in plan):
+    if any_meta(plan):
         check_device(plan, device)
         materialise(model, plan, device or torch.device("cpu"))
         plan = plan_of(model, asked)
     fill_plan_(plan)
-    rows = paused(lambda: tuple(map(row_of, plan)))
-    return Report(asked.method, asked.seed, rows, packed_in(model))
+    rows = paused(lambda: rows_of(plan))
+    return Report(asked.method, asked.seed, rows, plan.packed)

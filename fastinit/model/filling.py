@@ -2,22 +2,25 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
-from typing import NamedTuple
+from itertools import compress, groupby
+from operator import not_
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from fastinit.foreach import foreach_fill_
+from fastinit.foreach import fill_listed_
 from fastinit.generator import default_generator, draw_key
 from fastinit.init import fill_
 from fastinit.law.distributions import Distribution
 from fastinit.law.transformed import Constant, Law, Transformed
+from fastinit.model.columns import columns
 from fastinit.model.planned import Planned
 from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard import dtensor
 from fastinit.shard.described import boxes_of, describe
 from fastinit.shard.geometry import LocalShard
+from fastinit.shard.kinds import Seen
 from fastinit.shard.storage import PLAIN, is_fake, write
 from fastinit.stream import Key
 
@@ -46,33 +49,65 @@ def tasks_of(tensor: Tensor, content: Content | None, key: Key, shard: LocalShar
 
 def fill_plan_(plan: Sequence[Planned]) -> None:
     """Fill every parameter of a plan. What a class of somebody's own raises is raised before plain ones are written."""
-    fill_as_planned_(plan, [planned.part.found.parameter for planned in plan], [planned.part.shard for planned in plan])
-    parts = [planned.parameter for planned in plan if isinstance(planned.law, (Tiled, Computed))]
-    torch.autograd.graph.increment_version([tensor for tensor in parts if dtensor.is_dtensor(tensor)])
+    parts, _, laws = columns(plan, 3)
+    found, keys, shards = columns(parts, 3)
+    tensors = [part.parameter for part in found]
+    known = Seen([part.kind for part in found], [part.address for part in found], [])
+    _fill_(tensors, laws, keys, shards, known)
+    computed = {id(law) for law in {id(law): law for law in laws}.values() if isinstance(law, (Tiled, Computed))}
+    if computed:
+        changed = [tensor for tensor, law in zip(tensors, laws, strict=True) if id(law) in computed]
+        torch.autograd.graph.increment_version([tensor for tensor in changed if dtensor.is_dtensor(tensor)])
 
 
-def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards: Sequence[LocalShard | None]) -> None:
-    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say."""
-    random: list[tuple[Tensor, Distribution, Key, LocalShard | None]] = []
+def fill_as_planned_(
+    plan: Sequence[Planned],
+    tensors: Sequence[Tensor],
+    shards: Sequence[LocalShard | None],
+    known: Seen | None = None,
+) -> None:
+    """Fill tensors that stand for the parameters of a plan, or for the parts of them that the shards say.
+
+    ``known`` is what has been seen of the tensors, where they can be filled for certain.
+    """
+    parts, _, laws = columns(plan, 3)
+    _fill_(tensors, laws, [part.key for part in parts], shards, known)
+
+
+def _fill_(
+    tensors: Sequence[Tensor],
+    contents: Sequence[Content | None],
+    keys: Sequence[Key],
+    shards: Sequence[LocalShard | None],
+    known: Seen | None,
+) -> None:
+    """Fill tensors with what parameters get; ``known`` is what a plan has seen of them, and checked."""
+    distinct = {id(content): content for content in contents}
+    drawn = {identity for identity, content in distinct.items() if isinstance(content, Distribution)}
+    listed: list[list[Any]] = [list(tensors), list(contents), list(keys), list(shards)]
     others: list[Task] = []
-    plain: list[Task] = []
-    for planned, tensor, shard in zip(plan, tensors, shards, strict=True):
-        content, key = planned.law, planned.part.key
-        if isinstance(content, Distribution):
-            random.append((tensor, content, key, shard))
-            continue
-        for task in tasks_of(tensor, content, key, shard):
-            if isinstance(task.law, Distribution):
-                random.append((task.tensor, task.law, task.key, task.shard))
-            elif type(task.tensor) in PLAIN:
-                plain.append(task)
-            else:
-                others.append(task)
+    left: list[Task] = []
+    if len(drawn) < len(distinct):
+        tasks: list[Task] = []
+        chosen = [id(content) in drawn for content in contents]
+        for row in compress(zip(*listed, strict=True), map(not_, chosen)):
+            for task in tasks_of(*row):
+                if isinstance(task.law, Distribution):
+                    tasks.append(task)
+                elif type(task.tensor) in PLAIN:
+                    left.append(task)
+                else:
+                    others.append(task)
+        listed = [list(compress(column, chosen)) for column in listed]
+        if tasks:
+            listed = [[*column, *part] for column, part in zip(listed, columns(tasks, 4), strict=True)]
+        if tasks:
+            known = None
+        elif known is not None:
+            known = Seen(list(compress(known.kinds, chosen)), list(compress(known.addresses, chosen)), [])
     _fill_tasks_(others)
-    if random:
-        filled, laws, keys, places = zip(*random, strict=True)
-        foreach_fill_(filled, laws, keys=keys, shards=places)
-    _fill_tasks_(plain)
+    fill_listed_(listed[0], listed[1], listed[2], listed[3], known)
+    _fill_tasks_(left)
 
 
 def _fill_tasks_(tasks: Iterable[Task]) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from fastinit.model.roles import Named, named_by
+from fastinit.model.roles import Named, Patterns, named_by
 from fastinit.model.shown import shown
 from fastinit.model.sizes import Wrapped
+from fastinit.model.walk import Found
 from fastinit.stream import WRAPPER_PARTS
 
 # Parts of names that tell why no pattern matches, and what to do then.
@@ -19,17 +20,25 @@ _ADVICE = {
 
 
 def matched(
-    names: Iterable[str], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
-) -> dict[str, Named]:
-    """The pattern of each name. Raises ``ValueError`` for names that no pattern matches, all of them."""
-    named = named_by(names, model_types, roles)
-    unmatched = [name for name, match in named.items() if match is None]
-    if not unmatched:
-        return {name: match for name, match in named.items() if match is not None}
+    found: Sequence[Found], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
+) -> list[Named]:
+    """The pattern of each parameter's name. Raises ``ValueError`` for names that no pattern matches, all of them."""
+    patterns = Patterns(model_types, roles)
+    if patterns.know_numbers:
+        named = [patterns.of(parameter.name) for parameter in found]
+    else:  # to match takes longer than a fill
+        first = {parameter.like: parameter.name for parameter in found}
+        by_like = {like: patterns.of(name) for like, name in first.items()}
+        named = [by_like[parameter.like] for parameter in found]
+    matches = [match for match in named if match is not None]
+    if len(matches) == len(named):
+        return matches
+    names = [parameter.name for parameter in found]
+    unmatched = [name for name, match in zip(names, named, strict=True) if match is None]
     model = f" in a model of type {', '.join(sorted(model_types))}" if model_types else ""
     parts = set(chain.from_iterable(name.split(".") for name in unmatched))
     advice = dict.fromkeys(text for part, text in _ADVICE.items() if part in parts)
-    advice |= dict.fromkeys(_inside(named, model_types, models, roles))
+    advice |= dict.fromkeys(_inside(names, model_types, models, roles))
     raise ValueError(
         f"roles: expected a pattern for every parameter, found none{model} for these {len(unmatched)}; add "
         f"(pattern, Role) pairs, see fastinit.model.roles"
@@ -40,11 +49,11 @@ def matched(
 
 
 def _inside(
-    named: Iterable[str], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
+    names: Sequence[str], model_types: set[str], models: Sequence[Wrapped], roles: tuple[Named, ...]
 ) -> Iterable[str]:
     """Which model inside of this one has names that all match."""
     for path, _ in reversed(models):
         prefix = "".join(f"{part}." for part in path.split(".") if part and part not in WRAPPER_PARTS)
-        if prefix and None not in named_by((name.removeprefix(prefix) for name in named), model_types, roles).values():
+        if prefix and None not in named_by((name.removeprefix(prefix) for name in names), model_types, roles).values():
             yield f"or give model.{path}, whose parameters all have one"
             return

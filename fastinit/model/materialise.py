@@ -1,5 +1,7 @@
 """Memory for the parameters of a model on the meta device."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,14 @@ def device_of(device: torch.device | str) -> torch.device:
     except (TypeError, RuntimeError):
         error = ValueError if isinstance(device, str) else TypeError
         raise error(f"device: expected a torch.device or the name of one, got {device!r}") from None
+
+
+def any_meta(plan: Sequence[Planned]) -> bool:
+    """Whether a parameter of a plan has no memory yet."""
+    kinds = {planned.part.found.kind for planned in plan}
+    if any(kind.device.type == "meta" for kind in kinds if kind is not None):
+        return True
+    return None in kinds and any(planned.parameter.is_meta for planned in plan)
 
 
 def check_device(plan: list[Planned], device: torch.device | str | None) -> None:

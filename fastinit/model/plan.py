@@ -6,13 +6,15 @@ from torch import nn
 
 from fastinit.collector import paused
 from fastinit.model.checks import check_apart, check_fillable, check_present, check_streams
-from fastinit.model.planned import Part, Planned, Rules
-from fastinit.model.walk import Found, experts_shards, parameters_of, tied
+from fastinit.model.columns import columns, records
+from fastinit.model.planned import Part, Parts, Plan, Planned, Rules
+from fastinit.model.uses import uses_of
+from fastinit.model.walk import Found, experts_shards, found_by, packed_in, tied
 from fastinit.shard.geometry import LocalShard
-from fastinit.stream import Key, stream_of
+from fastinit.stream import keys_of
 
 
-def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
+def plan_of(model: nn.Module, rules: Rules) -> Plan:
     """A plan for each parameter of the model, in the model's order. Nothing is written.
 
     >>> plan = plan_of(model, Scheme("llama", seed=0))
@@ -23,32 +25,32 @@ def plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
     return paused(lambda: _plan_of(model, rules))  # a few objects a parameter
 
 
-def _plan_of(model: nn.Module, rules: Rules) -> list[Planned]:
-    parts = parts_of(model, rules.seed, rules.shards or {})
+def _plan_of(model: nn.Module, rules: Rules) -> Plan:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    uses, classes, telling = uses_of(model)
+    found = found_by(uses)
+    check_present(model, found, classes)
+    found = tied(found)
+    parts = _parts(found, rules.seed, rules.shards or {}, telling)
     given = rules.given(model, parts)
-    plan = [
-        Planned(part if key is None else part._replace(key=key), role, law, note)
-        for part, (role, law, note, key) in zip(parts, given, strict=True)
-    ]
+    roles, laws, notes, keys = columns(given, 4)
+    renamed = [part if key is None else part._replace(key=key) for part, key in zip(parts, keys, strict=True)]
+    plan = Plan(records(Planned, renamed, roles, laws, notes), packed_in(model, classes))
     check_fillable(plan)
-    check_apart([part.found for part in parts], {planned.name for planned in plan if planned.law is None})
+    check_apart(found, laws)
     return plan
 
 
-def parts_of(model: nn.Module, seed: int, shards: Mapping[str, LocalShard]) -> list[Part]:
-    """The parameters of a model, tied ones once, each with its key and its place."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    found = parameters_of(model)
-    check_present(model, found)
-    found = tied(found)
-    keys = [Key(seed, stream_of(parameter.names[0].encode())) for parameter in found]
+def _parts(found: list[Found], seed: int, shards: Mapping[str, LocalShard], telling: Sequence[nn.Module]) -> Parts:
+    """The parameters of a model, each with its key and its place."""
+    keys = keys_of([parameter.name for parameter in found], seed)
     check_streams(found, keys)
     _check_names(shards, found)
-    places = list(experts_shards(found))
+    places = experts_shards(found, telling)
     if shards:
         places = [shards.get(parameter.name, place) for parameter, place in zip(found, places, strict=True)]
-    return list(map(Part, found, keys, places))
+    return Parts(records(Part, found, keys, places), telling)
 
 
 def _check_names(shards: Mapping[str, LocalShard], found: Sequence[Found]) -> None:

@@ -1,6 +1,6 @@
 """What is known of a parameter, stage by stage: a Part of a model, what rules have Given it, and so what is Planned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -38,6 +38,14 @@ class Part(NamedTuple):
         return kind.global_shape if kind is not None else tuple(self.found.parameter.shape)
 
 
+class Parts(list[Part]):
+    """The parameters of a model, and the modules in it that may have a config."""
+
+    def __init__(self, parts: Iterable[Part], telling: Sequence[nn.Module]) -> None:
+        super().__init__(parts)
+        self.telling = telling
+
+
 class Given(NamedTuple):
     """What rules give a parameter. ``law`` is None for one left as it is; ``role`` and ``note`` are words of the report.
 
@@ -65,7 +73,7 @@ class Rules(Protocol):
     def shards(self) -> Mapping[str, LocalShard] | None:
         """By parameter, where a plain tensor lies in a larger logical one."""
 
-    def given(self, model: nn.Module, parts: Sequence[Part]) -> Sequence[Given]:
+    def given(self, model: nn.Module, parts: Parts) -> Sequence[Given]:
         """What each parameter gets, in their order.
 
         Raises ``ValueError`` or ``TypeError``, with the parameters' names, where that cannot be told.
@@ -95,7 +103,7 @@ class Planned(NamedTuple):
     @property
     def tied(self) -> tuple[str, ...]:
         """Its other names."""
-        return self.part.found.names[1:]
+        return self.part.found.tied
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -125,3 +133,11 @@ class Planned(NamedTuple):
     def boxes(self) -> Boxes:
         """The plain tensors of this rank, each with its place in the logical tensor."""
         return boxes_of(self.parameter, self.shard)
+
+
+class Plan(list[Planned]):
+    """What all parameters of a model are filled with. ``packed`` are modules whose weights are no parameters."""
+
+    def __init__(self, plan: Iterable[Planned], packed: tuple[str, ...]) -> None:
+        super().__init__(plan)
+        self.packed = packed

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, LogOfUniform
+from fastinit.model.columns import columns, records
 from fastinit.model.planned import Planned
 from fastinit.model.tiles import Computed, Content, Fixed, Tiled
 from fastinit.shard.geometry import Shape
@@ -46,19 +47,28 @@ _SHOWN = 4  # names of modules; a model may have thousands
 
 def row_of(planned: Planned) -> Row:
     """The row of a parameter that is filled as planned."""
-    (found, key, shard), role, law, note = planned
-    kind = found.kind or Kind.of(found.parameter)
-    return Row(
-        found.names[0],
-        found.names[1:],
-        role,
-        law,
-        key,
-        kind.dtype,
-        shard.global_shape if shard else kind.global_shape,
-        kind.local_shape,
-        kind.placements,
-        note,
+    return rows_of([planned])[0]
+
+
+def rows_of(plan: Sequence[Planned]) -> tuple[Row, ...]:
+    """The rows of all parameters of a plan."""
+    parts, roles, laws, notes = columns(plan, 4)
+    found, keys, shards = columns(parts, 3)
+    kinds = [part.kind or Kind.of(part.parameter) for part in found]
+    return tuple(
+        records(
+            Row,
+            [part.name for part in found],
+            [part.tied for part in found],
+            roles,
+            laws,
+            keys,
+            [kind.dtype for kind in kinds],
+            [shard.global_shape if shard else kind.global_shape for shard, kind in zip(shards, kinds, strict=True)],
+            [kind.local_shape for kind in kinds],
+            [kind.placements for kind in kinds],
+            notes,
+        )
     )
 
 
@@ -94,8 +104,7 @@ class Report:
         return json.dumps({**content, "parameters": rows, "packed": self.packed}, indent=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """One parameter, compared with its regenerated values; ``first`` is the index of the first that differs."""
 
     name: str
@@ -136,7 +145,7 @@ class Verification:
 
     def to_json(self) -> str:
         """Every row, as indented JSON."""
-        rows = [asdict(row) for row in self.rows]
+        rows = [row._asdict() for row in self.rows]
         return json.dumps({"stream_version": STREAM_VERSION, "parameters": rows, "packed": self.packed}, indent=1)
 
 

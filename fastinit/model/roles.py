@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 
 
 class Role(Enum):
@@ -129,6 +129,8 @@ TORCHTITAN = (
 # A bias that belongs to an unknown layer is caught by that layer's weight.
 _ANYWHERE = (Named("**.*norm.weight", Role.NORM), Named("**.bias", Role.BIAS))
 
+BUILT_IN = (*OLMO_CORE, *HUGGING_FACE, *TORCHTITAN, *_ANYWHERE)  # none of which knows numbers
+
 # Models of transformers whose norms multiply by their weight. Others have the same names and add 1 to it, or have other
 # layers: their map is `roles=` of the caller's making, perhaps with HUGGING_FACE in it.
 HUGGING_FACE_MODELS = frozenset(
@@ -136,40 +138,39 @@ HUGGING_FACE_MODELS = frozenset(
 )
 
 
+class Patterns:
+    """The patterns for a model, in their order: the caller's own first, then those that are built in.
+
+    ``model_types`` is what models of transformers call themselves in their config; there are none for other models.
+    ``know_numbers``: whether one of them may match a name and not another that differs in numbers alone.
+    """
+
+    def __init__(self, model_types: set[str], first: tuple[Named, ...] = ()) -> None:
+        known = model_types <= HUGGING_FACE_MODELS
+        self._patterns = (*first, *(BUILT_IN if known else ()))
+        self._either = _either(self._patterns)
+        self.know_numbers = any(map(_knows_numbers, first))
+
+    def of(self, name: str) -> Named | None:
+        """The first that matches a name."""
+        match = self._either.fullmatch(name) if self._patterns else None
+        return match and self._patterns[(match.lastindex or 0) - 1]
+
+
 def named_by(names: Iterable[str], model_types: set[str], first: tuple[Named, ...] = ()) -> dict[str, Named | None]:
-    """The pattern that each name matches, or None: the caller's own first, then those that are built in.
+    """The pattern that each name matches, or None.
 
     >>> named_by(["blocks.0.attention.w_out.weight", "blocks.0.mixer.D"], set())["blocks.0.mixer.D"] is None
     True
-
-    ``model_types`` is what models of transformers call themselves in their config; there are none for other models.
     """
-    known = model_types <= HUGGING_FACE_MODELS
-    built_in = (*OLMO_CORE, *HUGGING_FACE, *TORCHTITAN, *_ANYWHERE) if known else ()
-    patterns = (*first, *built_in)
-    if not patterns:
-        return dict.fromkeys(names)
-    # One alternation with a group a pattern. It takes longer than a fill, so names that differ in numbers alone share a match.
-    either = re.compile("|".join(f"({_expression(named.pattern)})" for named in patterns))
-    alike = str if any(map(_knows_numbers, patterns)) else without_numbers
-    matched: dict[str, Named | None] = {}
-    found: dict[str, Named | None] = {}
-    for name in names:
-        like = alike(name)
-        if like not in matched:
-            match = either.fullmatch(name)
-            matched[like] = match and patterns[(match.lastindex or 0) - 1]
-        found[name] = matched[like]
-    return found
+    patterns = Patterns(model_types, first)
+    return {name: patterns.of(name) for name in names}
 
 
-def without_numbers(name: str) -> str:
-    """A parameter's name with 0 for each part that is a number.
-
-    >>> without_numbers("model.layers.13.mlp.experts.7.w1.weight")
-    'model.layers.0.mlp.experts.0.w1.weight'
-    """
-    return ".".join(["0" if part.isdecimal() else part for part in name.split(".")])
+@lru_cache(maxsize=64)
+def _either(patterns: tuple[Named, ...]) -> re.Pattern[str]:
+    """One alternation with a group a pattern."""
+    return re.compile("|".join(f"({_expression(named.pattern)})" for named in patterns))
 
 
 def _knows_numbers(named: Named) -> bool:
@@ -196,17 +197,3 @@ def _expression(pattern: str) -> str:
     translated = {"**.": r"(?:[^.]+\.)*", "*": r"[^.]*", "{": "(?:", "}": ")", ",": "|"}
     pieces = re.split(r"(\*\*\.|[*{},])", pattern)
     return "".join(translated.get(piece, re.escape(piece)) for piece in pieces)
-
-
-def block_of(name: str) -> int | None:
-    """The index of the block that a parameter belongs to: the first number in its name, but for an expert's.
-
-    >>> block_of("model.layers.3.mlp.experts.7.w1.weight"), block_of("experts.7.w1.weight"), block_of("lm_head.weight")
-    (3, None, None)
-    """
-    before = ""
-    for part in name.split("."):
-        if part.isdecimal() and before != "experts":
-            return int(part)
-        before = part
-    return None

@@ -121,6 +121,9 @@ _STDS: dict[Role, tuple[StdRule | None, ...]] = {
     Role.RECURRENT_OUT:   (_std,   _width_blocks, _std_blocks, _std_depth,  None),
 }  # fmt: skip
 
+# What looks at a parameter's block: for its number, or to see that it is one of the model's.
+_BLOCKS = frozenset({_std_blocks, _std_depth, _width_blocks})
+
 # What torch.nn.Linear does by itself, from its number of inputs, under every method.
 TORCH_ROLES = frozenset({Role.TORCH_LINEAR, Role.TORCH_BIAS})
 
@@ -138,6 +141,15 @@ _FIXED: dict[Role, Callable[[Sizes], Law]] = {
     ),
     Role.TORCH_BIAS: lambda sizes: _symmetric(1 / sqrt(sizes.need("fan_in"))),
 }
+
+
+def asks_for_block(method: str, role: Role) -> bool:
+    """Whether the law of a role, or its error, depends on the block.
+
+    >>> asks_for_block("llama_depth", Role.ATTENTION_OUT), asks_for_block("normal", Role.ATTENTION_OUT)
+    (True, False)
+    """
+    return role in _STDS and _STDS[role][METHODS.index(method)] in _BLOCKS
 
 
 def truncated(std: float) -> TruncatedNormal:

@@ -2,15 +2,16 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from torch import nn
 
 from fastinit.law.distributions import Normal
 from fastinit.model.matched import matched
-from fastinit.model.planned import Given, Part, Rules, Source
-from fastinit.model.roles import Named, Role, block_of
-from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, law_of
+from fastinit.model.planned import Given, Part, Parts, Rules, Source
+from fastinit.model.roles import Named, Role
+from fastinit.model.rules import METHODS, TORCH_ROLES, Sizes, asks_for_block, law_of
 from fastinit.model.shown import shown
 from fastinit.model.sizes import (
     check_scale,
@@ -22,6 +23,7 @@ from fastinit.model.sizes import (
     models_of,
     num_blocks_of,
 )
+from fastinit.model.tiles import Content
 from fastinit.shard.fans import fan_in
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import check_tensor
@@ -65,10 +67,11 @@ class Scheme:
         check_shards(self.shards)
         object.__setattr__(self, "patterns", tuple(_patterns(self.roles)))
 
-    def given(self, model: nn.Module, parts: Sequence[Part]) -> list[Given]:
+    def given(self, model: nn.Module, parts: Parts) -> list[Given]:
         """What each parameter gets: the law of its role, which its name tells, in a model of these sizes."""
-        models = models_of(model, [part.found.paths for part in parts])
-        named = matched((part.name for part in parts), model_types_of(models), models, self.patterns)
+        found = [part.found for part in parts]
+        models = models_of(model, found)
+        named = matched(found, model_types_of(models, parts.telling), models, self.patterns)
         # Not from the names of the parameters: a pipeline stage has only some of the blocks.
         width = d_model_of(models) if self.d_model is None else None
         blocks = num_blocks_of(models) if self.num_blocks is None else None
@@ -77,9 +80,8 @@ class Scheme:
             num_blocks=blocks.size if blocks else self.num_blocks,
             embed_scale=embed_scale_of(models) if self.embed_scale is None else self.embed_scale,
         )
-        giver = _Giver(self, whole, {part.name: part for part in parts}, named)
-        given = [giver.given(part) for part in parts]
-        embeddings = [giver.parts[name] for name, match in named.items() if match.role is Role.EMBEDDING]
+        given = list(_Giver(self, whole, parts, named).all())
+        embeddings = [part for part, match in zip(parts, named, strict=True) if match.role is Role.EMBEDDING]
         widths = {part.name: part.global_shape[-1] for part in embeddings if part.global_shape}
         check_width(widths, (part.global_shape for part in parts), width)
         return given
@@ -141,45 +143,63 @@ def _patterns(roles: RolePatterns) -> Iterator[Named]:
                 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Giver:
-    scheme: Scheme
-    whole: Sizes
-    parts: Mapping[str, Part]
-    named: Mapping[str, Named]
-    known: dict[Hashable, Given] = field(default_factory=dict)  # by all that a law depends on
+    """What a scheme gives, found out once for all that a law depends on."""
 
-    def given(self, part: Part) -> Given:
-        """What one parameter gets; an error names it."""
-        name = part.found.names[0]
-        named = self.named[name]
-        try:
-            if part.found.kind is None and named.role is not Role.UNTOUCHED:
-                check_tensor(part.found.parameter)  # it may have no shape
-            by_fan = self.scheme.method == "fan_in" or named.role in TORCH_ROLES
-            alike = id(named.role), block_of(name), self._inputs(part, named) if by_fan else None
-            known = self.known.get(alike)
-            if known is None:
-                known = self.known[alike] = self._new(named.role, *alike[1:])
-            return known
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{shown(name)}: {str(error).removeprefix('tensor: ')}") from None
+    def __init__(self, scheme: Scheme, whole: Sizes, parts: Sequence[Part], named: Sequence[Named]) -> None:
+        self._scheme, self._whole, self._parts, self._named = scheme, whole, parts, named
+        self._known: dict[Hashable, Given] = {}
+        self._laws: dict[Content | None, Content | None] = {}  # equal ones are one
+        self._fixed: dict[int, Given] = {}  # by the identity of patterns, to hash which takes longer than all else
 
-    def _new(self, role: Role, block: int | None, inputs: int | None) -> Given:
+    def all(self) -> Iterator[Given]:
+        """What each parameter gets, in their order; an error names it."""
+        for part, named in zip(self._parts, self._named, strict=True):
+            given = self._fixed.get(id(named))
+            if given is None or part.found.kind is None:
+                try:
+                    given = self._given(part, named)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"{shown(part.name)}: {str(error).removeprefix('tensor: ')}") from None
+            yield given
+
+    def _given(self, part: Part, named: Named) -> Given:
+        role, method = named.role, self._scheme.method
+        if part.found.kind is None and role is not Role.UNTOUCHED:
+            check_tensor(part.found.parameter)  # it may have no shape
+        by_block, by_inputs = asks_for_block(method, role), method == "fan_in" or role in TORCH_ROLES
+        block = part.found.block if by_block else None
+        inputs = self._inputs(part, named) if by_inputs else None
+        alike = role, block, inputs
+        given = self._known.get(alike)
+        if given is None:
+            law = self._law(*alike)
+            given = self._known[alike] = Given(role.value, self._laws.setdefault(law, law))
+        if not by_block and not by_inputs:
+            self._fixed[id(named)] = given
+        return given
+
+    def _law(self, role: Role, block: int | None, inputs: int | None) -> Content | None:
         """What parameters of a role get in a block, with so many inputs."""
-        scheme = self.scheme
+        scheme = self._scheme
         std = scheme.embedding_std if role is Role.EMBEDDING else None
-        sizes = replace(self.whole, std=scheme.std if std is None else std, block=block, fan_in=inputs)
-        return Given(role.value, law_of(scheme.method, role, sizes))
+        sizes = replace(self._whole, std=scheme.std if std is None else std, block=block, fan_in=inputs)
+        return law_of(scheme.method, role, sizes)
 
     def _inputs(self, part: Part, named: Named) -> int | None:
         """The number of inputs that the pattern points to; see roles.Named."""
         source, owner = named.inputs, part.found.owner
         if source.startswith("="):
             other = part.found.sibling(source[1:])
-            if other not in self.parts:
+            position = self._positions.get(other)
+            if position is None:
                 raise ValueError(f"roles: expected a parameter {other}, whose inputs count, got none of that name")
-            return self._inputs(self.parts[other], self.named[other])
+            return self._inputs(self._parts[position], self._named[position])
         if source.startswith("."):
             return getattr(owner, source[1:], None)
         return fan_in(source, part.global_shape, getattr(owner, "num_experts", None)) if source else None
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        """Of the parameters, by name."""
+        return {part.name: position for position, part in enumerate(self._parts)}

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from fastinit.model.modules import every, having
+from fastinit.model.uses import CONFIG
+from fastinit.model.walk import Found
 from fastinit.shard.geometry import Shape
 from fastinit.stream import WRAPPER_PARTS
 
@@ -38,10 +40,10 @@ class Told(NamedTuple):
     by: str
 
 
-def models_of(model: nn.Module, paths: Sequence[Paths]) -> list[Wrapped]:
-    """The models that may tell of themselves, innermost first. ``paths`` are all that lead to each parameter.
+def models_of(model: nn.Module, found: Sequence[Found]) -> list[Wrapped]:
+    """The models that may tell of themselves, innermost first, by the paths that lead to each parameter.
 
-    >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), paths)]  # doctest: +SKIP
+    >>> [path for path, _ in models_of(DistributedDataParallel(lightning_module), found)]  # doctest: +SKIP
     ['module.net', 'module']
 
     A module wraps its child when that one holds all of its parameters. Under a name that is no part of canonical names
@@ -49,9 +51,9 @@ def models_of(model: nn.Module, paths: Sequence[Paths]) -> list[Wrapped]:
     be a model with its body, or a pipeline stage: it tells what the body does not. A child with a number is a block.
     """
     # All of some paths start alike if the first and the last in alphabetical order do.
-    alone = [ways for ways in paths if len(ways) == 1]
-    ends = [min(alone), max(alone)] if alone else []
-    return _models_of(model, [*ends, *(ways for ways in paths if len(ways) > 1)], "")
+    alone = [parameter.path for parameter in found if not parameter.tied_paths]
+    ends = [(min(alone),), (max(alone),)] if alone else []
+    return _models_of(model, [*ends, *(parameter.paths for parameter in found if parameter.tied_paths)], "")
 
 
 def _models_of(model: nn.Module, paths: Sequence[Paths], path: str) -> list[Wrapped]:
@@ -88,11 +90,16 @@ def embed_scale_of(models: Iterable[Wrapped]) -> float | None:
     return None
 
 
-def model_types_of(models: Sequence[Wrapped]) -> set[str]:
-    """What a model of transformers, or one that is a part of the model, calls itself in its config."""
+def model_types_of(models: Sequence[Wrapped], telling: Sequence[nn.Module]) -> set[str]:
+    """What a model of transformers, or one that is a part of the model, calls itself in its config.
+
+    ``telling`` are the modules of the whole that may have one.
+    """
     (_, innermost), *outer = models
-    for modules in (every(innermost), *([model] for _, model in outer)):
-        configs = (getattr(module, "config", None) for module in having(modules, "config"))
+    with_config = having(telling, CONFIG)
+    inside = set(map(id, every(innermost))) if with_config else ()
+    for modules in ([module for module in with_config if id(module) in inside], *([model] for _, model in outer)):
+        configs = (getattr(module, CONFIG, None) for module in modules)
         types = (getattr(config, "model_type", None) for config in configs)
         if named := {name for name in types if isinstance(name, str)}:
             return named

@@ -10,7 +10,6 @@ from fastinit.model.plan import plan_of
 from fastinit.model.planned import Source
 from fastinit.model.report import Verification
 from fastinit.model.scheme import RolePatterns, rules_of
-from fastinit.model.walk import packed_in
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.storage import is_fake
 
@@ -53,9 +52,11 @@ def verify_model_(
         shards=shards,
     )
     plan = plan_of(model, rules)
+    # Of those that are addressed all have values.
+    unknown = [planned for planned in plan if planned.part.found.address is None or planned.part.found.kind is None]
     for kind, without_values in (("meta", lambda tensor: tensor.is_meta), ("fake", is_fake)):
-        names = [planned.name for planned in plan if without_values(planned.parameter)]
+        names = [planned.name for planned in unknown if without_values(planned.parameter)]
         if names:
             raise ValueError(f"model: expected parameters with values, got {kind} parameters: {', '.join(names)}")
     compared = Comparison([planned for planned in plan if planned.law is not None])
-    return Verification(compared.rows(), packed_in(model))
+    return Verification(compared.rows(), plan.packed)

@@ -2,137 +2,139 @@
 
 import sys
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fastinit.model.modules import having, named_where
+from fastinit.model.columns import columns, records
+from fastinit.model.modules import every, having
+from fastinit.model.names import Like
+from fastinit.model.uses import LOCAL_EXPERTS, Use, uses_of
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
-from fastinit.shard.kinds import Kind, Kinds
+from fastinit.shard.kinds import Kind, seen
 from fastinit.shard.storage import Memory, memory_of
-from fastinit.stream import WRAPPER_PARTS, canonical_name
+from fastinit.stream import canonical_name
 
 
 class Found(NamedTuple):
-    """A parameter of a model: the module that owns it, and its names there. More than one: it is tied.
+    """A parameter of a model: the module that owns it, and its name there. One with other names too, in ``tied``, is tied.
 
-    ``paths`` are the names as the modules have them, with the parts that wrappers add; ``memory`` is where its elements lie,
-    and ``kind`` what it has in common with others, where it is one of those that can be told by that.
+    ``name`` is the one that its key comes from: the first in the order of the model's modules. ``path`` and ``tied_paths`` are
+    the names as the modules have them, with the parts that wrappers add. ``like`` is the place of the name among others', and
+    ``block`` the number of a block in it.
+
+    ``kind`` is what it has in common with others, where it is one of those that can be told by that, and ``address`` where its
+    first element lies on this rank: 0 where it has none, None where that is not all there is to know of its memory. One that is
+    ``suspect`` may have something wrong that others of its kind have not.
     """
 
     parameter: Tensor
     owner: nn.Module
-    names: tuple[str, ...]
-    paths: tuple[str, ...]
+    name: str
+    path: str
+    like: Like
+    block: int | None
+    tied: tuple[str, ...]
+    tied_paths: tuple[str, ...]
     kind: Kind | None
-    memory: Memory | None
+    address: int | None
+    suspect: bool
 
     @property
-    def name(self) -> str:
-        """The name that its key comes from: the first in the order of the model's modules."""
-        return self.names[0]
+    def names(self) -> tuple[str, ...]:
+        """All of its names."""
+        return self.name, *self.tied
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All of its names as the modules have them."""
+        return self.path, *self.tied_paths
+
+    @property
+    def memory(self) -> Memory | None:
+        """Where its elements lie."""
+        return self.kind.memory(self.parameter) if self.kind else memory_of(self.parameter)
 
     def sibling(self, path: str) -> str:
         """The name of another parameter, from the module that owns this one."""
         return ".".join([*self.name.split(".")[:-1], path])
 
 
-_Use = tuple[Tensor, nn.Module, str, str]  # a parameter, its module, its canonical name, and the name that modules have
-
-
 def parameters_of(model: nn.Module) -> list[Found]:
     """The parameters of a model, each once, by canonical name."""
-    uses: list[_Use] = []
-    _walk(model, "", "", uses)
-    first: dict[int, _Use] = {}
-    again: dict[int, list[_Use]] = {}
+    return found_by(uses_of(model).uses)
+
+
+def found_by(uses: Sequence[Use]) -> list[Found]:
+    """The parameters of which these are the uses, each once."""
+    own = columns(uses, 6)
+    nothing: list[Any] = [()] * len(uses)
+    ties = [nothing, nothing]
+    if len(set(map(id, own[0]))) < len(uses):
+        *own, names, paths = columns(list(_once(uses)), 8)
+        ties = [names, paths]
+    kinds, addresses, suspects = seen(own[0])
+    suspected = [False] * len(kinds)
+    for position in suspects:
+        suspected[position] = True
+    return records(Found, *own, *ties, kinds, addresses, suspected)
+
+
+def _once(uses: Sequence[Use]) -> Iterator[tuple[Any, ...]]:
+    """Each parameter's first use, with all of its other names and paths."""
+    by_identity: dict[int, list[Use]] = {}
     for use in uses:
-        if first.setdefault(id(use[0]), use) is not use:
-            again.setdefault(id(use[0]), []).append(use)
-    kinds = Kinds()
-    return [_found(use, again.get(key, ()), kinds) for key, use in first.items()]
+        by_identity.setdefault(id(use[0]), []).append(use)
+    for first, *again in by_identity.values():
+        names, paths = [first[2]], [first[3]]
+        for _, _, name, path, _, _ in again:
+            if all(path.rpartition(".")[0] != other.rpartition(".")[0] for other in paths):  # a module has it once
+                names.append(name)
+                paths.append(path)
+        yield *first, tuple(dict.fromkeys(names))[1:], tuple(paths[1:])
 
 
-def _walk(module: nn.Module, name: str, path: str, uses: list[_Use]) -> None:
-    """All uses under a module of that name, which ends in a dot, in the order of ``named_modules``.
-
-    That and ``named_parameters`` are generators within one another, one a level: they take longer than a fill.
-    """
-    kind = type(module)
-    if kind.named_modules is not nn.Module.named_modules:
-        for prefix, owner in module.named_modules(prefix=path[:-1], remove_duplicate=False):
-            uses += _named(owner, prefix)
-        return
-    if kind.named_parameters is not nn.Module.named_parameters:
-        uses += _named(module, path[:-1])
-    else:
-        for leaf, parameter in module._parameters.items():
-            if parameter is not None:
-                own = path + leaf
-                uses.append((parameter, module, name + leaf if _part(leaf) else canonical_name(own), own))
-    for child_name, child in module._modules.items():
-        if child is not None:
-            _walk(child, name + _part(child_name), f"{path}{child_name}.", uses)
-
-
-def _named(owner: nn.Module, prefix: str) -> Iterator[_Use]:
-    """The uses of a module's own parameters, as torch's generators have them."""
-    for path, parameter in owner.named_parameters(prefix=prefix, recurse=False):
-        yield parameter, owner, canonical_name(path), path
-
-
-@lru_cache(maxsize=4096)  # of a model's thousands of modules, most have a number for a name
-def _part(name: str) -> str:
-    """What a module's name adds to canonical names, with a dot behind; nothing where it is a wrapper's."""
-    return "".join(f"{part}." for part in name.split(".") if part and part not in WRAPPER_PARTS)
-
-
-def _found(use: _Use, again: Iterable[_Use], kinds: Kinds) -> Found:
-    parameter, owner, name, path = use
-    names: tuple[str, ...] = (name,)
-    paths: tuple[str, ...] = (path,)
-    for _, _, name, path in again:
-        if all(path.rpartition(".")[0] != other.rpartition(".")[0] for other in paths):  # a module has it once
-            names, paths = tuple(dict.fromkeys((*names, name))), (*paths, path)
-    kind = kinds.of(parameter)
-    return Found(parameter, owner, names, paths, kind, kind.memory(parameter) if kind else memory_of(parameter))
-
-
-def tied(found: Sequence[Found]) -> list[Found]:
+def tied(found: list[Found]) -> list[Found]:
     """The same with each memory once: parameters that are the same elements of one storage are one, tied.
 
     It is the first of them; the others' names follow.
     """
-    places = [parameter.memory[:2] for parameter in found if parameter.memory is not None]
-    if len(set(places)) == len(places):
-        return list(found)
+    addresses = [parameter.address for parameter in found if parameter.address != 0]
+    if None not in addresses and len(set(addresses)) == len(addresses):
+        return found
     by_memory: dict[Hashable, Found] = {}
     for parameter in found:
-        memory: Hashable = id(parameter.parameter)
-        if parameter.memory is not None:
-            memory = parameter.memory, parameter.parameter.dtype, dtensor.logical(parameter.parameter)
+        memory: Hashable = parameter.memory
+        if memory is None:
+            memory = id(parameter.parameter)
+        else:
+            memory = memory, parameter.parameter.dtype, dtensor.logical(parameter.parameter)
         first = by_memory.get(memory)
         if first is not None:
-            names = tuple(dict.fromkeys((*first.names, *parameter.names)))
-            parameter = first._replace(names=names, paths=(*first.paths, *parameter.paths))
+            _, *names = dict.fromkeys((*first.names, *parameter.names))
+            parameter = first._replace(tied=tuple(names), tied_paths=(*first.tied_paths, *parameter.paths))
         by_memory[memory] = parameter
     return list(by_memory.values())
 
 
-def flat_shards(model: nn.Module) -> list[str]:
+def flat_shards(model: nn.Module, classes: Iterable[type[nn.Module]] | None = None) -> list[str]:
     """The parameters that FullyShardedDataParallel has cut: views of this rank's part of a flat parameter, without shape.
 
     With ``use_orig_params`` they pass for parameters, though neither their shape nor their first element is told by
-    them. ``_handle`` and what it holds are private; the flat parameter lists its own as they were.
+    them. ``_handle`` and what it holds are private; the flat parameter lists its own as they were. ``classes`` are those of
+    the model's modules, where they are known.
     """
     names: list[str] = []
-    if "torch.distributed.fsdp" not in sys.modules:
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
         return names
-    for prefix, module in named_where(model, lambda module: "_handle" in vars(module)):
-        flat = getattr(vars(module)["_handle"], "flat_param", None)
+    classes = set(map(type, every(model))) if classes is None else classes
+    if not any(issubclass(kind, fsdp.FullyShardedDataParallel) for kind in classes):
+        return names
+    for prefix, module in model.named_modules():
+        flat = getattr(vars(module).get("_handle"), "flat_param", None)
         whole = zip(
             getattr(flat, "_fqns", ()), getattr(flat, "_params", None) or (), getattr(flat, "_shapes", ()), strict=False
         )
@@ -140,24 +142,31 @@ def flat_shards(model: nn.Module) -> list[str]:
     return names
 
 
-def packed_in(model: nn.Module) -> tuple[str, ...]:
-    """The modules that hold weights which are no parameters, packed into objects of C++, as torch's quantised ones do."""
+def packed_in(model: nn.Module, classes: Iterable[type[nn.Module]] | None = None) -> tuple[str, ...]:
+    """The modules that hold weights which are no parameters, packed into objects of C++, as torch's quantised ones do.
+
+    ``classes`` are those of its modules, where they are known.
+    """
+    classes = set(map(type, every(model))) if classes is None else classes
+    packing = {kind for kind in classes if kind._save_to_state_dict is not nn.Module._save_to_state_dict}
     return tuple(
         name or type(model).__name__
-        for name, module in named_where(model, _saves_otherwise)
-        if any(isinstance(held, torch.ScriptObject) for held in vars(module).values())
+        for name, module in (model.named_modules() if packing else ())
+        if type(module) in packing and any(isinstance(held, torch.ScriptObject) for held in vars(module).values())
     )
 
 
-def _saves_otherwise(module: nn.Module) -> bool:
-    return type(module)._save_to_state_dict is not nn.Module._save_to_state_dict
-
-
-def experts_shards(found: Sequence[Found]) -> Iterator[LocalShard | None]:
-    """The experts' shard of each parameter, where its module says it."""
-    telling = {id(module) for module in having((parameter.owner for parameter in found), "num_local_experts")}
+def experts_shards(found: Sequence[Found], telling: Iterable[nn.Module]) -> list[LocalShard | None]:
+    """The experts' shard of each parameter, where its module is one of those that tell it. Equal ones are one."""
+    owners = {id(module) for module in having(telling, LOCAL_EXPERTS)}
+    if not owners:
+        return [None] * len(found)
+    known: dict[LocalShard, LocalShard] = {}
+    shards: list[LocalShard | None] = []
     for parameter in found:
-        yield experts_shard(parameter.owner, parameter.parameter) if id(parameter.owner) in telling else None
+        shard = experts_shard(parameter.owner, parameter.parameter) if id(parameter.owner) in owners else None
+        shards.append(shard and known.setdefault(shard, shard))
+    return shards
 
 
 def experts_shard(module: Any, weight: Tensor) -> LocalShard | None:
@@ -169,7 +178,7 @@ def experts_shard(module: Any, weight: Tensor) -> LocalShard | None:
     The module says so by ``num_experts``, ``num_local_experts`` and ``ep_rank``; None where nothing is sharded, and for
     a ``DTensor``, which knows its place.
     """
-    local = getattr(module, "num_local_experts", None)
+    local = getattr(module, LOCAL_EXPERTS, None)
     if local is None:
         return None
     whole, rank = getattr(module, "num_experts", None), getattr(module, "ep_rank", None)

@@ -50,31 +50,15 @@ def local_fills(dtensor: Tensor) -> list[tuple[Tensor, LocalShard]]:
     DTensor that was created under ``torch.inference_mode``.
 
     """
-    return fills_by(_boxes(dtensor) if torch.compiler.is_compiling() else _known_boxes(dtensor), dtensor)
-
-
-class KnownBoxes:
-    """The boxes of many DTensors that are all kept alive; those of DTensors that are alike are found out once."""
-
-    def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[Box, ...]] = {}
-
-    def of(self, dtensor: Tensor) -> tuple[Box, ...]:
-        """The boxes that this rank holds of one."""
-        alike = what_counts(dtensor)
-        boxes = self._known.get(alike)
-        if boxes is None:
-            boxes = self._known[alike] = _boxes(dtensor)
-        return boxes
-
-
-def fills_by(boxes: tuple[Box, ...], dtensor: Any) -> list[tuple[Tensor, LocalShard]]:
-    """The views of the local tensor by its boxes."""
+    boxes = boxes_of(dtensor)
     check_no_copy(dtensor)
-    local = dtensor._local_tensor
-    if len(boxes) == 1:
-        return [(local, boxes[0].shard)]
-    return [(local[box.local], box.shard) for box in boxes]
+    local = local_of(dtensor)
+    return [(local if len(boxes) == 1 else local[box.local], box.shard) for box in boxes]
+
+
+def boxes_of(dtensor: Tensor) -> tuple[Box, ...]:
+    """The boxes that this rank holds of a DTensor. Raises what ``local_fills`` does, but for a copy."""
+    return _boxes(dtensor) if torch.compiler.is_compiling() else _known_boxes(dtensor)
 
 
 def local_of(dtensor: Any) -> Tensor:
@@ -96,11 +80,10 @@ def placements_text(dtensor: Any) -> str:
     return " ".join(map(str, dtensor.placements))
 
 
-def what_counts(dtensor: Any, mesh: Hashable = None) -> tuple[Hashable, ...]:
-    """All that the boxes of a DTensor follow from, with its mesh by identity, or as told. ``_spec`` is private."""
-    local, spec = dtensor._local_tensor, dtensor._spec
-    mesh = mesh or id(spec.mesh)
-    return mesh, spec.tensor_meta, local.shape, local.stride(), local.is_meta, spec.placements, spec.shard_order
+def split_of(dtensor: Any) -> tuple[Hashable, ...]:
+    """How a DTensor is split, with its mesh by identity. ``_spec`` is private."""
+    spec = dtensor._spec
+    return id(spec.mesh), spec.placements, spec.shard_order
 
 
 _MOST = 4096  # DTensors that differ, of which the boxes are kept
@@ -109,9 +92,10 @@ _known: dict[Hashable, tuple[Box, ...]] = {}
 
 def _known_boxes(dtensor: Any) -> tuple[Box, ...]:
     """The boxes that this rank holds, found out once for DTensors that are alike. No mesh is kept alive."""
-    mesh = dtensor._spec.mesh
+    mesh, local = dtensor._spec.mesh, dtensor._local_tensor
     coordinate = mesh.get_coordinate()
-    alike = what_counts(dtensor, (mesh.shape, coordinate if coordinate is None else tuple(coordinate)))
+    place = mesh.shape, None if coordinate is None else tuple(coordinate)
+    alike = place, split_of(dtensor)[1:], dtensor.shape, local.shape, local.stride(), local.is_meta
     boxes = _known.get(alike)
     if boxes is None:
         boxes = _boxes(dtensor)
@@ -183,6 +167,11 @@ def _layouts(
 # name, but imports all of torch._dynamo.
 setattr(_splits, "_dynamo_marked_constant", True)  # noqa: B010 - mypy knows no attributes of functions
 setattr(_layouts, "_dynamo_marked_constant", True)  # noqa: B010
+
+
+def is_view(dtensor: Any) -> bool:
+    """Whether autograd knows a base of the DTensor; ``_base`` is private."""
+    return dtensor._base is not None
 
 
 def check_no_copy(dtensor: Any) -> None:
