@@ -18,6 +18,11 @@ def has_twos() -> tl.constexpr:
     return tl.constexpr(is_hip_cdna3() or is_hip_cdna4())
 
 
+# That instruction, and where its operands are: in vector registers, each of 64 bits.
+TWO_FMAS = tl.constexpr("v_pk_fma_f32 $0, $1, $2, $3")
+IN_VECTOR_REGISTERS = tl.constexpr("=v,v,v,v")
+
+
 @triton.jit
 def in_pairs(t) -> tl.constexpr:
     """Whether one instruction does two of the fmas of a thread: of tensors whose last dimension is 2, where there are twos;
@@ -37,7 +42,7 @@ if isinstance(as_like, triton.JITFunction):
             return tl.fma(x, y, z)
         elif has_twos():
             both = tl.inline_asm_elementwise(
-                "v_pk_fma_f32 $0, $1, $2, $3", "=v,v,v,v", [both_of(x), both_of(y), both_of(z)],
+                TWO_FMAS, IN_VECTOR_REGISTERS, [both_of(x), both_of(y), both_of(z)],
                 dtype=tl.uint64, is_pure=True, pack=1,
             )  # fmt: skip
             low, high = both.to(tl.uint32), (both >> 32).to(tl.uint32)
