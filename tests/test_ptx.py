@@ -23,8 +23,8 @@ def test_fills_are_the_reference(arch):
 
 def test_two_fmas_in_one_instruction_of_gfx942_are_the_reference(monkeypatch):
     """No machine executes its assembly here: what is shown is that operands and results are those of each of two elements."""
-    packed = Operation(fma_of_pairs, "b64", ("b64", "b64", "b64"))  # as the CDNA3 ISA has it: of both halves, rounded once
-    monkeypatch.setitem(OPERATIONS, "v_pk_fma_f32", packed)
+    # As the CDNA3 ISA has it: of both halves, each rounded once.
+    monkeypatch.setitem(OPERATIONS, "v_pk_fma_f32", Operation(fma_of_pairs, "b64", ("b64", "b64", "b64")))
     chosen = of_twos()
     records = recorded(TWOS, chosen)
     assert sum(launch.text.count("v_pk_fma_f32") for _, launches in records for launch in launches) > 100
