@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import num_threads
-from triton.language.target_info import cuda_capability_geq, is_hip_cdna3, is_hip_cdna4
+from triton.language.target_info import cuda_capability_geq, is_hip, is_hip_cdna3, is_hip_cdna4
 
 
 @triton.jit
@@ -80,6 +80,10 @@ if isinstance(as_like, triton.JITFunction):
     @triton.jit
     def round_to(value, DTYPE: tl.constexpr):
         """fp32 rounded to nearest even."""
+        if is_hip() and DTYPE == tl.float16:
+            # Nothing is done to it, but LLVM does not see that, and makes no v_fma_mixlo_f16 of an fma and its rounding, of
+            # which no manual says that it rounds to fp32 first.
+            value = tl.inline_asm_elementwise("", "=v,0", [value], dtype=tl.float32, is_pure=True, pack=1)
         return value.to(DTYPE)
 
 else:
