@@ -102,16 +102,11 @@ def interleaved(v0, v1, v2, v3):
 def group_values(product, counter_high, key, law):
     """The four elements of groups, in fp32. ``key`` holds four words: of the stream, and of the seed."""
     w0, w1, w2, w3 = philox(*product, counter_high, *key)
-    if (
-        has_twos() and law.REGIME != UNIFORM and law.REGIME != SKEW
-    ):  # with one fma, or more numbers than registers for twos
+    # Not with a single fma, nor with more coefficients than there are registers for two of each.
+    if has_twos() and law.REGIME != UNIFORM and law.REGIME != SKEW:
         v0, v1 = tl.split(bounded_value_of(tl.join(w0, w1), law))
         v2, v3 = tl.split(bounded_value_of(tl.join(w2, w3), law))
-        return v0, v1, v2, v3
     else:
-        return (
-            bounded_value_of(w0, law),
-            bounded_value_of(w1, law),
-            bounded_value_of(w2, law),
-            bounded_value_of(w3, law),
-        )
+        v0, v1 = bounded_value_of(w0, law), bounded_value_of(w1, law)
+        v2, v3 = bounded_value_of(w2, law), bounded_value_of(w3, law)
+    return v0, v1, v2, v3

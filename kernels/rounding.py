@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import num_threads
-from triton.language.target_info import cuda_capability_geq, is_hip_cdna3, is_hip_cdna4
+from triton.language.target_info import cuda_capability_geq, is_hip, is_hip_cdna3, is_hip_cdna4
 
 
 @triton.jit
@@ -16,6 +16,11 @@ def as_like(scalar, t):
 def has_twos() -> tl.constexpr:
     """Whether one instruction does two fmas of values that lie side by side in registers, as on gfx942 and gfx950."""
     return tl.constexpr(is_hip_cdna3() or is_hip_cdna4())
+
+
+# That instruction, and where its operands are: in vector registers, each of 64 bits.
+TWO_FMAS = tl.constexpr("v_pk_fma_f32 $0, $1, $2, $3")
+IN_VECTOR_REGISTERS = tl.constexpr("=v,v,v,v")
 
 
 @triton.jit
@@ -37,7 +42,7 @@ if isinstance(as_like, triton.JITFunction):
             return tl.fma(x, y, z)
         elif has_twos():
             both = tl.inline_asm_elementwise(
-                "v_pk_fma_f32 $0, $1, $2, $3", "=v,v,v,v", [both_of(x), both_of(y), both_of(z)],
+                TWO_FMAS, IN_VECTOR_REGISTERS, [both_of(x), both_of(y), both_of(z)],
                 dtype=tl.uint64, is_pure=True, pack=1,
             )  # fmt: skip
             low, high = both.to(tl.uint32), (both >> 32).to(tl.uint32)
@@ -75,6 +80,10 @@ if isinstance(as_like, triton.JITFunction):
     @triton.jit
     def round_to(value, DTYPE: tl.constexpr):
         """fp32 rounded to nearest even."""
+        if is_hip() and DTYPE == tl.float16:
+            # Nothing is done to it, but LLVM does not see that, and makes no v_fma_mixlo_f16 of an fma and its rounding, of
+            # which no manual says that it rounds to fp32 first.
+            value = tl.inline_asm_elementwise("", "=v,0", [value], dtype=tl.float32, is_pure=True, pack=1)
         return value.to(DTYPE)
 
 else:

@@ -14,6 +14,7 @@ from fastinit.shard.geometry import LocalShard, row_major_strides
 from fastinit.stream import Key
 
 ARCHES = ("sm_80", "sm_90", "sm_100")
+TWOS = "twos"  # no target: gfx942's way through the kernels
 MAIN = ("3sigma", "100sigma", "uniform", "lopsided")
 
 # Random words never reach the ends, where values are kept inside the bounds, nor the middle, where a sign changes.
@@ -144,6 +145,13 @@ def cases(arch: str) -> list[Case]:
             parts = tuple(part(layout, law, dtype, PLACES[n % 3]) for n, layout in enumerate(LIST))
             found.append(Case(parts, 1 if k % 2 else None))  # in a loop over blocks, or of one block a program
     return found
+
+
+def of_twos() -> list[Case]:
+    """Laws of the regimes whose fmas are done two at a time there, and of those whose are not."""
+    laws = ("3sigma", "off-centre", "100sigma", "narrow", "far tail", "lopsided", "uniform")
+    wide = [Case((part(SMALL[4 + k], "100sigma", dtype, PLACES[k]),)) for k, dtype in enumerate(DTYPES[:2])]
+    return wide + [Case((part(SMALL[k], law, DTYPES[k % 4], PLACES[k % 3]),)) for k, law in enumerate(laws)]
 
 
 def to_edit() -> dict[str, Case]:

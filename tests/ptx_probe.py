@@ -2,7 +2,8 @@
 
     python ptx_probe.py sm_90 < cases > launches
 
-Reads pickled Cases, and writes for each of them the addresses of its tensors' buffers and its launches.
+Reads pickled Cases, and writes for each of them the addresses of its tensors' buffers and its launches. With TWOS for a target,
+kernels take gfx942's way to its packed fma, which stands in the PTX of sm_80 as it would in the assembly of gfx942.
 """
 
 import pickle
@@ -13,15 +14,18 @@ from typing import Any
 import null_driver
 import numpy as np
 import torch
+import triton.language as tl
 from ptx.machine import Launch
-from ptx_cases import Case
+from ptx_cases import TWOS, Case
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import CUDABackend
 from triton.runtime import driver
+from triton.runtime.jit import constexpr_function
 
 from fastinit import foreach, foreach_fill_
 from fastinit.backends import triton as backend
 from fastinit.backends import triton_table
+from fastinit.kernels import rounding
 
 
 class Driver(null_driver.Driver):
@@ -100,7 +104,17 @@ def launches(case: Case, to: Driver) -> tuple[list[int], list[Launch]]:
     return [buffer.data_ptr() for buffer, _ in memories], to.launches[before:]
 
 
+@constexpr_function
+def always():
+    return True
+
+
 def main(arch: str) -> None:
+    if arch == TWOS:
+        arch = "sm_80"
+        rounding.is_hip_cdna3 = always
+        rounding.TWO_FMAS = tl.constexpr(rounding.TWO_FMAS.value + ";")
+        rounding.IN_VECTOR_REGISTERS = tl.constexpr("=l,l,l,l")
     to = Driver(arch)
     driver.set_active(to)
     foreach.backend_for = lambda device_type: backend

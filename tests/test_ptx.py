@@ -5,8 +5,9 @@ import re
 import pytest
 import torch
 from laws import assert_same_bits
+from ptx.arithmetic import OPERATIONS, Operation, fma_of_pairs
 from ptx.text import PtxError
-from ptx_cases import ARCHES, EXTREMES, Case, cases, group_of, to_edit
+from ptx_cases import ARCHES, EXTREMES, TWOS, Case, cases, group_of, of_twos, to_edit
 from ptx_runs import Recorded, executed, expected, recorded
 
 from fastinit import reference
@@ -16,6 +17,18 @@ from fastinit import reference
 def test_fills_are_the_reference(arch):
     chosen = cases(arch)
     for case, record in zip(chosen, recorded(arch, chosen), strict=True):
+        for got, wanted in zip(executed(case, record), expected(case), strict=True):
+            assert_same_bits(got, wanted)
+
+
+def test_two_fmas_in_one_instruction_of_gfx942_are_the_reference(monkeypatch):
+    """No machine executes its assembly here: what is shown is that operands and results are those of each of two elements."""
+    # As the CDNA3 ISA has it: of both halves, each rounded once.
+    monkeypatch.setitem(OPERATIONS, "v_pk_fma_f32", Operation(fma_of_pairs, "b64", ("b64", "b64", "b64")))
+    chosen = of_twos()
+    records = recorded(TWOS, chosen)
+    assert sum(launch.text.count("v_pk_fma_f32") for _, launches in records for launch in launches) > 100
+    for case, record in zip(chosen, records, strict=True):
         for got, wanted in zip(executed(case, record), expected(case), strict=True):
             assert_same_bits(got, wanted)
 

@@ -69,7 +69,7 @@ class Known:
         found = paused(lambda: tied(parameters_of(model)))
         self._tensors = [each.parameter for each in found]
         self._keys = {id(each.parameter): Key(self.seed, stream_of(self.names(each)[0].encode())) for each in found}
-        shards = zip(self._tensors, experts_shards(found), strict=True)
+        shards = zip(self._tensors, experts_shards(found, [each.owner for each in found]), strict=True)
         self._shards = {id(tensor): shard for tensor, shard in shards if shard is not None}
 
     def _name(self, tensor: Tensor) -> str:

@@ -99,6 +99,8 @@ class _Threads:
             (name, offset), size = operands[1], TYPES[opcode.removeprefix("ld.param.")].itemsize
             if offset or TYPES[self.kernel.parameters[name]].itemsize != size:
                 raise PtxError("reads a part of a parameter")
+            # "Operand Size Exceeding Instruction-Type Size": what is loaded into a larger register is extended by zeros.
+            size = max(size, self._type_of(operands[0]).itemsize)
             self._write(operands[0], lanes, _number(self.parameters[name], np.dtype(f"u{size}")))
         elif access := _ACCESS.fullmatch(opcode):
             self._access(operands, lanes, access)
@@ -162,8 +164,11 @@ class _Threads:
             raise PtxError(f"reads {operand}, which is of another size")
         return (value if len(lanes) == len(self.lanes) else value[lanes]).view(dtype)
 
+    def _type_of(self, name: Operand) -> np.dtype:
+        return TYPES[self.kernel.registers[name.rstrip("0123456789")]]
+
     def _write(self, name: Operand, lanes: NDArray, value: NDArray) -> None:
-        dtype = TYPES[self.kernel.registers[name.rstrip("0123456789")]]
+        dtype = self._type_of(name)
         if value.dtype.itemsize != dtype.itemsize:
             raise PtxError(f"writes {name}, which is of another size")
         value = value.view(dtype)
