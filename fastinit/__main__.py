@@ -10,8 +10,8 @@ from io import TextIOWrapper
 from math import isfinite
 from typing import NoReturn
 
-from fastinit.cli.errors import Stopped, UsageError
-from fastinit.cli.files import is_config, problem_text
+from fastinit.checkpoint.errors import Stopped, UsageError
+from fastinit.checkpoint.files import is_config, problem_text
 from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, run_and_end
 from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
 from fastinit.model.presets import presets

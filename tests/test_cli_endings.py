@@ -14,7 +14,7 @@ from forked import Forked
 
 from fastinit import __main__ as cli
 from fastinit.cli import doctor, init
-from fastinit.cli.errors import Stopped
+from fastinit.checkpoint.errors import Stopped
 from fastinit.cli.signals import stoppable
 from fastinit.model.presets import presets
 

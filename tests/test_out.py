@@ -263,7 +263,7 @@ def test_a_run_killed_before_its_first_file_is_resumed(tmp_path, monkeypatch, wh
 def test_a_run_killed_before_its_last_step_is_resumed(tmp_path, monkeypatch, whole):
     """All files have their names, and only the folder has not."""
     with monkeypatch.context() as patch:
-        patch.setattr("fastinit.cli.place.publish", lambda partial, final: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("fastinit.checkpoint.place.publish", lambda partial, final: os.kill(os.getpid(), signal.SIGTERM))
         assert write(tmp_path / "c") == 143
     (partial,) = tmp_path.glob("c.partial-*")
     assert read(partial) == whole

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from fastinit.cli.errors import UsageError
-from fastinit.cli.files import is_config
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.files import is_config
 from fastinit.model.shown import shown
 from fastinit.recipe.recipe import Recipe
 from fastinit.recipe.record import record

@@ -12,14 +12,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fastinit.cli import checkpoint, progress
-from fastinit.cli.contents import contents_of
+from fastinit.checkpoint import writing
+from fastinit.cli import progress
+from fastinit.checkpoint.contents import contents_of
 from fastinit.cli.device import backend_name, usable_device
 from fastinit.cli.digest import model_digest
-from fastinit.cli.errors import UsageError
-from fastinit.cli.index import index_of
-from fastinit.cli.memory import choose_layers, free_bytes, size_text
-from fastinit.cli.recipe import recipe_of
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.index import index_of
+from fastinit.cli.memory import choose_layers, free_bytes
+from fastinit.checkpoint.document import recipe_of
 from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
 from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
@@ -29,7 +30,7 @@ from fastinit.model.filling import fill_plan_, fill_planned_
 from fastinit.model.planned import Planned
 from fastinit.model.presets import Preset
 from fastinit.model.report import row_of
-from fastinit.model.shown import shown
+from fastinit.model.shown import shown, size_text
 from fastinit.model.skeleton import numel
 from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard
@@ -96,7 +97,7 @@ def _write(arguments: Namespace, known: Preset, dtype: torch.dtype) -> int:
     index = index_of(recipe_of(known, layers, dtype, arguments), plan, dtype)
     elements = numel(known, layers)
     with progress.bar(elements, "writing") as advance:
-        proven = checkpoint.write(
+        proven = writing.write(
             Path(arguments.out), contents_of(index, plan, dtype), advance, resume=arguments.resume
         )
     size = size_text(elements * dtype.itemsize)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from fastinit.cli.errors import UsageError
+from fastinit.checkpoint.errors import UsageError
 from fastinit.model.presets import Preset
+from fastinit.model.shown import size_text
 from fastinit.model.skeleton import numel
 
 # The rest is for what a fill is compared with: torch's takes three to four times the largest tensor.
@@ -65,12 +66,3 @@ def choose_layers(preset: Preset, itemsize: int, free: int, asked: int | None) -
             f"one layer of {preset.name} takes {size_text(size(1))}, more than {budget}; ask with --layers 1"
         )
     return fitting, f"all fit in {budget}" if fitting == whole else f"what fits in {budget}; --layers asks for more"
-
-
-def size_text(size: int) -> str:
-    """The size for people.
-
-    >>> size_text(13838323712)
-    '13.84 GB'
-    """
-    return f"{size / 1e9:.2f} GB" if size >= 10**8 else f"{size / 1e6:.3g} MB"

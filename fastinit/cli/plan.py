@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fastinit.cli.errors import UsageError
+from fastinit.checkpoint.errors import UsageError
 from fastinit.cli.framework import build_of, recorded
 from fastinit.cli.source import asked_plan, of_preset, on_meta
 from fastinit.model.presets import preset, presets

@@ -7,15 +7,15 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from fastinit.cli.errors import UsageError
+from fastinit.checkpoint.errors import UsageError
 from fastinit.cli.framework import no_model
-from fastinit.cli.memory import size_text
 from fastinit.model.materialise import materialise
 from fastinit.model.plan import plan_of
 from fastinit.model.planned import Planned
 from fastinit.model.presets import Preset, preset
 from fastinit.model.roles import Role
 from fastinit.model.scheme import Scheme
+from fastinit.model.shown import size_text
 from fastinit.model.skeleton import build, numel
 
 

@@ -5,11 +5,11 @@ from math import prod
 from pathlib import Path
 
 from fastinit.cli import progress
-from fastinit.cli.contents import contents_of
-from fastinit.cli.errors import UsageError
-from fastinit.cli.index import INDEX, read_index
-from fastinit.cli.proof import folder_problems
-from fastinit.cli.recipe import plan_of_recipe, recipe_text
+from fastinit.checkpoint.contents import contents_of
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.index import INDEX, read_index
+from fastinit.checkpoint.proof import folder_problems
+from fastinit.checkpoint.document import plan_of_recipe, recipe_text
 from fastinit.model.shown import shown
 
 

@@ -66,15 +66,15 @@ def fill_as_planned_(plan: Sequence[Planned], tensors: Sequence[Tensor], shards:
             elif type(task.tensor) in PLAIN:
                 plain.append(task)
             else:
-                _fill_task_(task)
+                fill_task_(task)
     if random:
         filled, laws, keys, places = zip(*random, strict=True)
         foreach_fill_(filled, laws, keys=keys, shards=places)
     for task in plain:
-        _fill_task_(task)
+        fill_task_(task)
 
 
-def _fill_task_(task: Task) -> None:
+def fill_task_(task: Task) -> None:
     tensor, law, key, shard = task
     if isinstance(law, Fixed):
         assert shard is not None
@@ -87,7 +87,7 @@ def _fill_task_(task: Task) -> None:
 def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
     """Fill a tensor that stands for a parameter, or for the part of it that the shard says."""
     for task in tasks_of(tensor, planned.law, planned.key, shard):
-        _fill_task_(task)
+        fill_task_(task)
 
 
 def fill_law_(

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from fastinit.cli.contents import Contents
-from fastinit.cli.files import JSON_LIMIT, parse_json
+from fastinit.checkpoint.contents import Contents
+from fastinit.checkpoint.files import JSON_LIMIT, parse_json
 from fastinit.shard.geometry import Shape
 
 FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from fastinit.cli.errors import UsageError
-from fastinit.cli.files import JSON_LIMIT, open_regular, parse_json, problem_text
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.files import JSON_LIMIT, open_regular, parse_json, problem_text
 from fastinit.model.planned import Planned
 from fastinit.model.shown import quoted, shown
 from fastinit.version import STREAM_VERSION

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastinit.cli.errors import UsageError
-from fastinit.cli.files import open_regular
-from fastinit.cli.index import INDEX, UNFINISHED, Index, check_version, parsed_index
-from fastinit.cli.shard_file import read_header
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.files import open_regular
+from fastinit.checkpoint.index import INDEX, UNFINISHED, Index, check_version, parsed_index
+from fastinit.checkpoint.shard_file import read_header
 from fastinit.model.shown import shown
 
 

@@ -11,16 +11,15 @@ from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 
-from fastinit.cli import place
-from fastinit.cli.contents import Contents
-from fastinit.cli.errors import Stopped, UsageError
-from fastinit.cli.files import problem_text, sync
-from fastinit.cli.index import INDEX, UNFINISHED
-from fastinit.cli.memory import size_text
-from fastinit.cli.proof import file_problems
-from fastinit.cli.resume import make_resumable
-from fastinit.cli.shard_file import header_bytes, write_file
-from fastinit.model.shown import shown
+from fastinit.checkpoint import place
+from fastinit.checkpoint.contents import Contents
+from fastinit.checkpoint.errors import Stopped, UsageError
+from fastinit.checkpoint.files import problem_text, sync
+from fastinit.checkpoint.index import INDEX, UNFINISHED
+from fastinit.checkpoint.proof import file_problems
+from fastinit.checkpoint.resume import make_resumable
+from fastinit.checkpoint.shard_file import header_bytes, write_file
+from fastinit.model.shown import shown, size_text
 
 _BLOCK = 4096  # bytes; what a file takes on a disk is a multiple of it
 

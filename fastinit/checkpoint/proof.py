@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 import torch
 
-from fastinit.cli.contents import Contents
-from fastinit.cli.files import open_regular, problem_text
-from fastinit.cli.index import INDEX
-from fastinit.cli.shard_file import FORMAT_NAMES, Header, read_header
+from fastinit.checkpoint.contents import Contents
+from fastinit.checkpoint.files import open_regular, problem_text
+from fastinit.checkpoint.index import INDEX
+from fastinit.checkpoint.shard_file import FORMAT_NAMES, Header, read_header
 from fastinit.model.shown import shown
 from fastinit.shard.bits import bits_of
 from fastinit.shard.geometry import LocalShard, Shape
