@@ -1,7 +1,7 @@
 """record: a framework's own initialisation, run once, as a recipe."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from fastinit.recipe.own import own_init
 from fastinit.recipe.recipe import Recipe
 from fastinit.recipe.tape import Tape
 from fastinit.recipe.values import Leaf
-from fastinit.stream import Key
+from fastinit.stream import Key, canonical_name
 
 
 def record(
@@ -61,6 +61,26 @@ def record(
 
     Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves for a parameter.
     """
+    return recorded(model, init, rename=rename, kept=kept, device=device).recipe
+
+
+class Recorded(NamedTuple):
+    """A model whose initialisation was recorded: the recipe, and what its persistent buffers hold, as entries of their own."""
+
+    model: nn.Module
+    recipe: Recipe
+    buffers: tuple[Entry, ...]
+
+
+def recorded(
+    model: nn.Module | Callable[[], nn.Module],
+    init: Callable[[nn.Module], Any] | None = None,
+    *,
+    rename: Rename = None,
+    kept: Iterable[str] = (),
+    device: torch.device | str = "meta",
+) -> Recorded:
+    """What :func:`record` does, with the model that it was done to, and its buffers, of which a checkpoint has some."""
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
@@ -85,7 +105,19 @@ def record(
         p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left
     }
     ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
-    return Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
+    recipe = Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
+    return Recorded(root, recipe, _buffers(root, parameters, tape))
+
+
+def _buffers(root: nn.Module, parameters: list[Parameter], tape: Tape) -> tuple[Entry, ...]:
+    """What the persistent buffers hold; those whose values cannot be told have an entry without any."""
+    kept = root.state_dict().keys() if any(True for _ in root.buffers()) else ()
+    buffers = [Parameter((canonical_name(n),), buffer) for n, buffer in root.named_buffers() if n in kept]
+    if not buffers:
+        return ()
+    bound = bind([*parameters, *buffers], tape.storages)
+    entries = {entry.name: entry for entry in bound.entries}
+    return tuple(entries.get(p.names[0]) or Entry(p.names[0], (), tuple(p.tensor.shape)) for p in buffers)
 
 
 def _without_values(tensor: Tensor, leaf: Leaf) -> None:
