@@ -105,6 +105,25 @@ class Computed:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Held(Computed):
+    """Values that depend on no seed, of any dtype."""
+
+    values: Tensor
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """None: nothing was drawn."""
+        return ()
+
+    def __str__(self) -> str:
+        return "given"
+
+    def value(self, seed: int) -> Tensor:
+        """The whole logical tensor."""
+        return self.values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fixed:
     """Values that are there: the whole of a logical tensor."""
 

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from fastinit.init import fill_
+from fastinit.law.transformed import Constant
 from fastinit.model.checks import check_present
 from fastinit.model.roles import matches
 from fastinit.model.shown import shown
+from fastinit.model.tiles import Held, Tile
 from fastinit.model.walk import parameters_of, tied
 from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry
@@ -20,7 +22,10 @@ from fastinit.recipe.own import own_init
 from fastinit.recipe.recipe import Recipe
 from fastinit.recipe.tape import Tape
 from fastinit.recipe.values import Leaf
+from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key, canonical_name
+
+_FEW, _EXACT = 4096, 2**53  # elements that are looked at, and whole numbers that fp64 has
 
 
 def record(
@@ -65,11 +70,35 @@ def record(
 
 
 class Recorded(NamedTuple):
-    """A model whose initialisation was recorded: the recipe, and what its persistent buffers hold, as entries of their own."""
+    """A model whose initialisation was recorded, and the recipe."""
 
     model: nn.Module
     recipe: Recipe
-    buffers: tuple[Entry, ...]
+    parameters: list[Parameter]
+    tape: Tape
+
+    def buffers(self) -> tuple[Entry, ...]:
+        """What the persistent buffers hold; those whose values cannot be told have an entry without any."""
+        if not any(True for _ in self.model.buffers()):
+            return ()
+        saved = self.model.state_dict()
+        buffers = [Parameter((canonical_name(n),), buffer) for n, buffer in self.model.named_buffers() if n in saved]
+        bound = bind([*self.parameters, *buffers], self.tape.storages)
+        entries = {entry.name: entry for entry in bound.entries}
+        return tuple(_as_held(entries.get(p.names[0]) or Entry(p.names[0], (), tuple(p.tensor.shape)), p) for p in buffers)
+
+
+def _as_held(entry: Entry, buffer: Parameter) -> Entry:
+    """What was computed of given numbers alone is there, as the framework has rounded it; a whole number, as that of the batches, is a constant."""
+    held = buffer.tensor.detach()
+    if entry.computed is None or entry.computed.sources or held.is_meta:
+        return entry
+    numbers = set(held.flatten()[:_FEW].tolist())
+    if len(numbers) == 1 and held.numel() < _FEW and isinstance(number := numbers.pop(), int) and number < _EXACT:
+        whole = LocalShard.whole(entry.shape)
+        tile = Tile(whole.global_offset, entry.shape, Constant(float(number)), entry.name, whole)
+        return Entry(entry.name, (), entry.shape, (tile,))
+    return Entry(entry.name, (), entry.shape, computed=Held(held.clone()))
 
 
 def recorded(
@@ -80,7 +109,7 @@ def recorded(
     kept: Iterable[str] = (),
     device: torch.device | str = "meta",
 ) -> Recorded:
-    """What :func:`record` does, with the model that it was done to, and its buffers, of which a checkpoint has some."""
+    """What :func:`record` does, with the model that it was done to."""
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
@@ -106,18 +135,7 @@ def recorded(
     }
     ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
     recipe = Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
-    return Recorded(root, recipe, _buffers(root, parameters, tape))
-
-
-def _buffers(root: nn.Module, parameters: list[Parameter], tape: Tape) -> tuple[Entry, ...]:
-    """What the persistent buffers hold; those whose values cannot be told have an entry without any."""
-    kept = root.state_dict().keys() if any(True for _ in root.buffers()) else ()
-    buffers = [Parameter((canonical_name(n),), buffer) for n, buffer in root.named_buffers() if n in kept]
-    if not buffers:
-        return ()
-    bound = bind([*parameters, *buffers], tape.storages)
-    entries = {entry.name: entry for entry in bound.entries}
-    return tuple(entries.get(p.names[0]) or Entry(p.names[0], (), tuple(p.tensor.shape)) for p in buffers)
+    return Recorded(root, recipe, parameters, tape)
 
 
 def _without_values(tensor: Tensor, leaf: Leaf) -> None:
