@@ -5,7 +5,7 @@ the meta device, while a tape follows where each element goes.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,17 +26,15 @@ def is_transformers(model: nn.Module) -> bool:
     return transformers is not None and isinstance(model, transformers.PreTrainedModel)
 
 
-def layout_of(model: nn.Module, live: Mapping[str, Tensor], published: bool) -> Layout:
-    """What each tensor of a checkpoint is made of, in the order of its files, by the names of the live ones.
+def layout_of(saved: Callable[[], Mapping[str, object]], live: Mapping[str, Tensor]) -> Layout:
+    """What each tensor that a function returns is made of, in its order, by the names of the live ones.
 
-    ``published``: as transformers publishes a model; else as ``state_dict`` has it. Raises ``ValueError`` for tensors that are no
-    boxes of live ones, by name.
+    Raises ``ValueError`` for tensors that are no boxes of live ones, by name.
     """
     tape = Tape(lambda tensor, leaf: None, has_values=False)
     marks = Marks(live, tape.storages)
     with recording(tape, weightless=True):
-        tensors = _as_published(model) if published else model.state_dict()
-        found = {name: tensor.contiguous() for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        found = {name: tensor.contiguous() for name, tensor in saved().items() if isinstance(tensor, Tensor)}
     layout = {name: marks.laid(tensor) for name, tensor in found.items()}
     unknown = [name for name, laid in layout.items() if laid is None]
     if unknown:
@@ -80,8 +78,8 @@ def beside(model: nn.Module, dtype: torch.dtype) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def _as_published(model: Any) -> Mapping[str, Tensor]:
-    """What ``save_pretrained`` does with the state dict before it is written."""
+def saved(model: Any) -> Mapping[str, Tensor]:
+    """The state dict of a model of transformers as ``save_pretrained`` writes it: once what is tied, and apart what is fused."""
     from transformers.core_model_loading import revert_weight_conversion
     from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
