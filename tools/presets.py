@@ -37,7 +37,7 @@ def made(content: Row) -> Row:
     rows.sort(key=lambda row: order.index(row["name"]))
     return {
         **content,
-        "parameters": sum(parameter.numel() for parameter in known.model.parameters()),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "d_model": content["config"]["hidden_size"],
         "num_layers": content["config"]["num_hidden_layers"],
         "tensors": list(patterns(rows)),

@@ -47,12 +47,12 @@ class Preset:
         return expanded(self.files, self.num_layers if layers is None else layers)
 
     def numel(self, layers: int) -> int:
-        """Elements of the parameters of so many layers.
+        """Elements of the tensors of so many layers.
 
         >>> preset("olmoe-1b-7b").numel(layers=16)
         6919161856
         """
-        return sum(prod(row["shape"]) for row in self.live(layers) if not row.get("buffer"))
+        return sum(prod(row["shape"]) for row in self.live(layers))
 
     def config_of(self, layers: int, dtype: str) -> Row:
         """The config of a model of so many layers, and of a dtype."""
