@@ -31,18 +31,13 @@ def parser() -> ArgumentParser:
 
     init = commands.add_parser(
         "init",
-        help="fill the weights of a published architecture",
-        description="Fill the weights of a published architecture, every tensor by name; print a digest of all bits.",
-        epilog="presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values()),
+        help="fill the weights of a model",
+        description="Fill the weights of a model, every tensor by name; print a digest of all bits.",
+        epilog=_presets_text(),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    init.add_argument("preset", metavar="PRESET", type=_preset, help="one of those below")
-    _add_scheme(init)
+    _add_source(init)
     init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
-    init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
-    init.add_argument(
-        "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
-    )
     init.add_argument("--device", metavar="NAME", help="cuda, cuda:1, cpu, ... (the best there is)")
     init.add_argument("--compare", action="store_true", help="time torch.nn.init on the same tensors too")
     init.add_argument(
@@ -73,25 +68,10 @@ def parser() -> ArgumentParser:
         "plan",
         help="the law of each parameter, without filling it",
         description="Print what each parameter would be filled with.",
+        epilog=_presets_text(),
+        formatter_class=RawDescriptionHelpFormatter,
     )
-    plan.add_argument(
-        "source",
-        metavar="SOURCE",
-        nargs="?",
-        type=_source,
-        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
-    )
-    plan.add_argument(
-        "--rules",
-        "--method",
-        dest="method",
-        choices=("own", *METHODS),
-        help="the laws that the model's own initialisation has, or a method's (own; normal for a preset)",
-    )
-    plan.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
-    plan.add_argument(
-        "--recipe", type=_path, metavar="FILE", help="the laws that --save has stored, instead of a SOURCE"
-    )
+    _add_source(plan)
     plan.add_argument("--save", type=_path, metavar="FILE", help="store the model's own laws as JSON")
     plan.add_argument("--diff", type=_path, metavar="FILE", help="print what differs from laws that --save has stored")
 
@@ -103,11 +83,33 @@ def parser() -> ArgumentParser:
     return top
 
 
-def _add_scheme(command: ArgumentParser) -> None:
-    """The options that say which law a parameter gets."""
-    command.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
+def _presets_text() -> str:
+    return "presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values())
+
+
+def _add_source(command: ArgumentParser) -> None:
+    """The options that say which model it is, and by which laws."""
     command.add_argument(
-        "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        type=_source,
+        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
+    )
+    command.add_argument(
+        "--rules",
+        "--method",
+        choices=("own", *METHODS),
+        help="the laws that the model's own initialisation has, or a method's (own)",
+    )
+    command.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
+    command.add_argument("--recipe", type=_path, metavar="FILE", help="the laws that plan --save has stored")
+    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
+    command.add_argument(
+        "--layers",
+        type=_count,
+        metavar="N",
+        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
     )
 
 
@@ -174,14 +176,6 @@ def _seed(given: str) -> int:
     if not 0 <= number < 2**64:
         raise ArgumentTypeError(f"expected an integer in [0, 2**64), got {given}")
     return number
-
-
-def _preset(given: str) -> str:
-    if given not in presets():
-        near = get_close_matches(given, presets(), n=1)
-        question = f": did you mean {near[0]}?" if near else ""
-        raise ArgumentTypeError(f"expected one of {', '.join(presets())}, got {given!r}{question}")
-    return given
 
 
 def _source(given: str) -> str:

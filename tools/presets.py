@@ -113,7 +113,8 @@ def text(content: Row) -> str:
     config = json.dumps(content["config"], indent=1).replace("\n", "\n ")
     parts.append(f' "config": {config}')
     for key in ("tensors", "files"):
-        parts.append(f' "{key}": [\n  ' + ",\n  ".join(json.dumps(row) for row in content[key]) + "\n ]")
+        rows = ",\n  ".join(json.dumps(row) for row in content[key])
+        parts += [f' "{key}": [\n  {rows}\n ]']
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 

@@ -64,7 +64,9 @@ class Contents:
     def only(self, names: Sequence[str]) -> "Contents":
         """The same with these tensors alone, as one file of several holds them."""
         return replace(
-            self, entries={name: self.entries[name] for name in names}, dtypes={name: self.dtypes[name] for name in names}
+            self,
+            entries={name: self.entries[name] for name in names},
+            dtypes={name: self.dtypes[name] for name in names},
         )
 
     def _tasks(self, name: str, tensor: Tensor, shard: LocalShard | None) -> Iterator[Task]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from fastinit.checkpoint.layout import Layout, laid_out
 from fastinit.model.plan import plan_of
 from fastinit.model.planned import Planned, Rules
 from fastinit.model.shown import shown
+from fastinit.model.skeleton import place
 from fastinit.model.walk import parameters_of, tied
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.recipe import Recipe
@@ -74,7 +75,7 @@ def of_build(build: Callable[[], nn.Module], dtype: torch.dtype | None) -> Live:
     """What a function builds, in a dtype, or in the one that it builds it in. See ``record`` for what it raises."""
     known = recorded(build)
     buffers = known.buffers()
-    model = known.model
+    model: Any = known.model
     if not published.is_transformers(model):
         return Live(model if dtype is None else model.to(dtype), known.recipe, buffers)
     own = dtype or model.dtype  # a model of transformers has it
@@ -88,6 +89,16 @@ def of_build(build: Callable[[], nn.Module], dtype: torch.dtype | None) -> Live:
         lambda live: published.layout_of(lambda: published.saved(model), live.tensors),
         lambda: published.beside(model, own),
     )
+
+
+def of_recipe(recipe: Recipe, dtype: torch.dtype) -> Live:
+    """The parameters that a recipe is of, and nothing else."""
+    model = nn.Module()
+    for entry in recipe:
+        parameter = nn.Parameter(torch.empty(entry.shape, dtype=dtype, device="meta"))
+        for name in (entry.name, *entry.tied):
+            place(model, name, parameter)
+    return Live(model, recipe, ())
 
 
 def _entry(planned: Planned, laws: Recipe | None) -> Entry:

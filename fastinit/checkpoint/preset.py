@@ -41,7 +41,7 @@ def recipe_of(known: Preset, layers: int | None = None) -> Recipe:
 def layout_of(known: Preset, layers: int, live: Live) -> Layout:
     """The layout of the published files."""
     shapes = {name: tuple(tensor.shape) for name, tensor in live.tensors.items()}
-    return {row["name"]: _part(row.get("of", row["name"]), shapes) for row in known.published(layers)}
+    return {row["name"]: _part(row.get("of") or row["name"], shapes) for row in known.published(layers)}
 
 
 def _part(of: str, shapes: dict[str, Shape]) -> Laid:
@@ -57,7 +57,9 @@ shard=LocalShard(global_shape=(8, 4, 5), global_offset=(3, 0, 0)), dims=(-1, 0, 
         return as_it_is(source, whole)
     parts = [part.strip() for part in index.split(",")]
     parts += [":"] * (len(whole) - len(parts))
-    offset, shape, dims = [], [], []
+    offset: list[int] = []
+    shape: list[int] = []
+    dims: list[int] = []
     for part, size in zip(parts, whole, strict=True):
         begin, colon, end = part.partition(":")
         first = int(begin or 0)

@@ -86,4 +86,5 @@ def saved(model: Any) -> Mapping[str, Tensor]:
     tensors = model.state_dict()
     for name in model._keys_to_ignore_on_save or ():
         tensors.pop(name, None)
-    return revert_weight_conversion(model, remove_tied_weights_from_state_dict(tensors, model))
+    found: Mapping[str, Tensor] = revert_weight_conversion(model, remove_tied_weights_from_state_dict(tensors, model))
+    return found

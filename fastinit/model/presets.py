@@ -13,6 +13,8 @@ from itertools import groupby
 from math import prod
 from typing import Any
 
+from fastinit.model.roles import Named, Role
+
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 Row = dict[str, Any]
 
@@ -37,6 +39,11 @@ class Preset:
     config: Row
     tensors: tuple[Row, ...]
     files: tuple[Row, ...]
+
+    @property
+    def patterns(self) -> tuple[Named, ...]:
+        """The roles of names that roles.py has not, or has for another layout."""
+        return tuple(Named(pattern, Role(role), inputs) for pattern, role, inputs in self.roles)
 
     def live(self, layers: int | None = None) -> Iterator[Row]:
         """The rows of the live model's tensors, in its order, of the first layers."""

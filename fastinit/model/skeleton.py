@@ -45,4 +45,4 @@ def place(root: nn.Module, name: str, tensor: Tensor, buffer: bool = False) -> N
     if buffer:
         owner.register_buffer(leaf, tensor)
     else:
-        owner.register_parameter(leaf, nn.Parameter(tensor))
+        owner.register_parameter(leaf, tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor))

@@ -17,8 +17,8 @@ class Tile:
     >>> Tile((1, 0), (9, 8), Normal(0.0, 0.02), "wte.weight", LocalShard((10, 8), (1, 0)))  # all rows but the first, as its own
     >>> Tile((0, 0), (9, 8), Normal(0.0, 0.02), "experts", LocalShard((64, 18, 8), (3, 0, 0)), (-1, 0, 1))  # a half of expert 3
 
-    ``dims`` has the dimension of the tile that lies along each one of the source, and -1 where the tile has one index of it; none at
-    all where they are the same. A dimension of the tile that is not in it has one index.
+    ``dims`` has the dimension of the tile that lies along each one of the source, and -1 where the tile has one index of it; none
+    at all where they are the same. A dimension of the tile that is not in it has one index.
     """
 
     offset: Shape
@@ -51,9 +51,7 @@ class Tile:
             inside.append(low - begin)
         origin = self.shard.global_offset
         there = tuple(o if d < 0 else o + inside[d] for o, d in zip(origin, self.along, strict=True))
-        return replace(
-            self, offset=tuple(first), shape=tuple(sizes), shard=LocalShard(self.shard.global_shape, there)
-        )
+        return replace(self, offset=tuple(first), shape=tuple(sizes), shard=LocalShard(self.shard.global_shape, there))
 
     @property
     def along(self) -> Shape:

@@ -85,11 +85,16 @@ class Recorded(NamedTuple):
         buffers = [Parameter((canonical_name(n),), buffer) for n, buffer in self.model.named_buffers() if n in saved]
         bound = bind([*self.parameters, *buffers], self.tape.storages)
         entries = {entry.name: entry for entry in bound.entries}
-        return tuple(_as_held(entries.get(p.names[0]) or Entry(p.names[0], (), tuple(p.tensor.shape)), p) for p in buffers)
+        return tuple(
+            _as_held(entries.get(p.names[0]) or Entry(p.names[0], (), tuple(p.tensor.shape)), p) for p in buffers
+        )
 
 
 def _as_held(entry: Entry, buffer: Parameter) -> Entry:
-    """What was computed of given numbers alone is there, as the framework has rounded it; a whole number, as that of the batches, is a constant."""
+    """What was computed of given numbers alone is there, as the framework has rounded it.
+
+    One whole number, as that of the batches that a norm has seen, is a constant.
+    """
     held = buffer.tensor.detach()
     if entry.computed is None or entry.computed.sources or held.is_meta:
         return entry
