@@ -12,15 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from fastinit.checkpoint import writing
-from fastinit.cli import progress
 from fastinit.checkpoint.contents import contents_of
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.writing import write
+from fastinit.cli import progress
 from fastinit.cli.device import backend_name, usable_device
 from fastinit.cli.digest import model_digest
-from fastinit.checkpoint.errors import UsageError
-from fastinit.checkpoint.index import index_of
 from fastinit.cli.memory import choose_layers, free_bytes
-from fastinit.checkpoint.document import recipe_of
 from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
 from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
@@ -61,7 +59,7 @@ def run(arguments: Namespace) -> int:
     plan = materialised(model, arguments, device)
     watch = Stopwatch(device)
     different = []
-    with progress.bar(numel(known, layers), "filling") as advance:
+    with progress.bar(numel(known, layers), "filling", " elements") as advance:
         for role, members in by_role(plan):
             compile_(members[0])
             if arguments.compare:
@@ -77,7 +75,7 @@ def run(arguments: Namespace) -> int:
     if arguments.shards:
         print(_shards_verdict(arguments.shards, plan, different))
     if arguments.digest:
-        with progress.bar(numel(known, layers), "hashing") as advance:
+        with progress.bar(numel(known, layers), "hashing", " elements") as advance:
             weights = {planned.name: planned.parameter for planned in plan}
             digest = model_digest(weights, lambda tensor: advance(tensor.numel()))
         print(f"digest: sha256 {digest} over the bits of {len(weights)} tensors")
@@ -93,17 +91,15 @@ def _write(arguments: Namespace, known: Preset, dtype: torch.dtype) -> int:
             f"{', '.join(ignored)}: expected without --out, which fills files on the CPU and prints no digest"
         )
     layers = arguments.layers or known.num_layers
-    plan = asked_plan(of_preset(known, layers, dtype), arguments)
-    index = index_of(recipe_of(known, layers, dtype, arguments), plan, dtype)
-    elements = numel(known, layers)
-    with progress.bar(elements, "writing") as advance:
-        proven = writing.write(
-            Path(arguments.out), contents_of(index, plan, dtype), advance, resume=arguments.resume
-        )
-    size = size_text(elements * dtype.itemsize)
+    source = known.name if layers == known.num_layers else f"{known.name}, {layers} layers"
+    rules = f"{arguments.method}, std {arguments.std}"
+    contents = contents_of(asked_plan(of_preset(known, layers, dtype), arguments), source, rules, arguments.seed)
+    with progress.bar(contents.total_size, "writing") as advance:
+        count, proven = write(Path(arguments.out), contents, arguments.shard_size, advance, arguments.resume)
     if arguments.resume:
-        print(f"{proven} of {len(plan)} files were there, and proved to be right")
-    print(f"{shown(arguments.out)}: {len(plan)} tensors of {known.name}, {elements:,} elements, {size}")
+        print(f"{proven} of {count} files were there, and proved to be right")
+    size = f"{contents.elements:,} elements, {size_text(contents.total_size)}"
+    print(f"{shown(arguments.out)}: {len(contents)} tensors of {known.name}, {size}, in {count} files")
     path = f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out  # no option
     print(f"prove it at any time: fastinit verify {_shell_word(path)}")
     return 0
