@@ -1,5 +1,6 @@
 """The command line: ``python -m fastinit init``, ``verify``, ``plan`` and ``doctor``."""
 
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -52,6 +53,13 @@ def parser() -> ArgumentParser:
         type=_path,
         metavar="DIR",
         help="write a checkpoint of all layers to this new folder, a tensor at a time",
+    )
+    init.add_argument(
+        "--shard-size",
+        type=_bytes,
+        default="5GB",
+        metavar="SIZE",
+        help="the most bytes of a file's tensors (%(default)s)",
     )
     init.add_argument(
         "--resume", action="store_true", help="with --out: go on with what a stopped run left, once it is proved"
@@ -206,6 +214,15 @@ def _count(given: str) -> int:
     number = _integer(given)
     if number < 1:
         raise ArgumentTypeError(f"expected an integer >= 1, got {given}")
+    return number
+
+
+def _bytes(given: str) -> int:
+    """The bytes of a size as Hugging Face has it: 5GB, 500MB, 2GiB, or a number."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(I?)B)?", given.upper())
+    number = int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2] or " ")) if found else 0
+    if number < 1:
+        raise ArgumentTypeError(f"expected a size like 5GB, 500MB or 2GiB, got {given!r}")
     return number
 
 

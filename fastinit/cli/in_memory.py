@@ -41,7 +41,7 @@ def fill(arguments: Namespace) -> int:
     plan = materialised(wanted, device)
     watch = Stopwatch(device)
     different = []
-    with progress.bar(elements, "filling") as advance:
+    with progress.bar(elements, "filling", " elements") as advance:
         for role, members in by_role(plan):
             compile_(members[0])
             if arguments.compare:
@@ -57,7 +57,7 @@ def fill(arguments: Namespace) -> int:
     if arguments.shards:
         print(_shards_verdict(arguments.shards, plan, different))
     if arguments.digest:
-        with progress.bar(elements, "hashing") as advance:
+        with progress.bar(elements, "hashing", " elements") as advance:
             weights = {planned.name: planned.parameter for planned in plan}
             digest = model_digest(weights, lambda tensor: advance(tensor.numel()))
         print(f"digest: sha256 {digest} over the bits of {len(weights)} tensors")

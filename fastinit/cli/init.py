@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from fastinit.checkpoint import writing
 from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.writing import write
 from fastinit.cli import in_memory, progress
 from fastinit.cli.source import contents_for
 from fastinit.model.shown import shown, size_text
@@ -38,12 +38,12 @@ def _write(arguments: Namespace) -> int:
             f"{', '.join(ignored)}: expected without --out, which fills files on the CPU and prints no digest"
         )
     contents = contents_for(arguments)
-    with progress.bar(contents.elements, "writing") as advance:
-        proven = writing.write(Path(arguments.out), contents, advance, resume=arguments.resume)
+    with progress.bar(contents.total_size, "writing") as advance:
+        count, proven = write(Path(arguments.out), contents, arguments.shard_size, advance, arguments.resume)
     if arguments.resume:
-        print(f"{proven} of {len(contents)} files were there, and proved to be right")
-    what = f"{len(contents)} tensors of {shown(contents.source)}, {contents.elements:,} elements"
-    print(f"{shown(arguments.out)}: {what}, {size_text(contents.total_size)}")
+        print(f"{proven} of {count} files were there, and proved to be right")
+    size = f"{contents.elements:,} elements, {size_text(contents.total_size)}"
+    print(f"{shown(arguments.out)}: {len(contents)} tensors of {shown(contents.source)}, {size}, in {count} files")
     path = f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out  # no option
     print(f"prove it at any time: fastinit verify {_shell_word(path)}")
     return 0

@@ -39,6 +39,7 @@ class Asked(NamedTuple):
     laws: Recipe | None
     said: str
     named: Mapping[str, Named | None]
+    preset: Preset | None
 
     @property
     def model(self) -> nn.Module:
@@ -73,19 +74,21 @@ def asked(arguments: Namespace, layers: int | None = None) -> Asked:
         raise UsageError("--layers: expected none but for a preset: the laws of others may depend on their number")
     stored = None if recipe is None else loaded(recipe)
     dtype = getattr(torch, option("dtype")) if option("dtype") else None
-    live = _live(source, known, stored, option("layers") if layers is None else layers, dtype)
+    layers = option("layers") if layers is None else layers
+    live = _live(source, known, stored, layers, dtype)
+    name = source or recipe if layers is None or known is None else _name(known, layers)
     seed, patterns = option("seed") or 0, () if known is None else known.patterns
     named = named_by((parameter.name for parameter in live.recipe), set(), patterns)
     if method == _OWN:
         laws = stored or live.recipe
         said = _OWN if recipe is None else f"those of {recipe}"
-        return Asked(source or recipe, live, laws.rules(seed), laws, said, named)
+        return Asked(name, live, laws.rules(seed), laws, said, named, known)
     std = _STD if std is None else std
     try:
         rules = Scheme(method, seed, std, roles=patterns)
     except (TypeError, ValueError) as error:
         raise UsageError(f"--{error}") from None
-    return Asked(source, live, rules, None, f"{method}, std {std:g}", named)
+    return Asked(name, live, rules, None, f"{method}, std {std:g}", named, known)
 
 
 def contents_for(arguments: Namespace) -> Contents:
@@ -124,6 +127,10 @@ def check_layers(known: Preset, layers: int | None) -> None:
         raise UsageError(f"--layers: expected at most the {known.num_layers} of {known.name}, got {layers}")
 
 
+def _name(known: Preset, layers: int) -> str:
+    return known.name if layers == known.num_layers else f"{known.name}, {layers} layers"
+
+
 def asked_preset(arguments: Namespace) -> tuple[Preset, torch.dtype] | None:
     """The preset, and the dtype, of a command that is about one."""
     if arguments.source not in presets():
@@ -141,7 +148,7 @@ def size_of(plan: Sequence[Planned]) -> int:
 def heading(wanted: Asked, plan: Sequence[Planned], layers: int, reason: str) -> str:
     """Two lines: the model, and how much of it is filled."""
     elements = f"{sum(planned.parameter.numel() for planned in plan):,} elements, {size_text(size_of(plan))}"
-    known = presets().get(wanted.source)
+    known = wanted.preset
     if known is None:
         recipe = wanted.live.recipe
         return f"{shown(wanted.source)}: {shown(recipe.root)} by {shown(recipe.init)}\nall of it: {elements}"
