@@ -18,12 +18,12 @@ from fastinit.checkpoint.contents import Contents
 from fastinit.model.shown import quoted, shown
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.stored import entry_from, entry_json
-from fastinit.shard.storage import DTYPES, dtype_name
+from fastinit.shard.storage import STORED, dtype_name
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
 _FORMAT = 1
-_DTYPES = {dtype_name(dtype): dtype for dtype in DTYPES}
+_DTYPES = {dtype_name(dtype): dtype for dtype in STORED}
 _KEYS = {"format", "stream_version", "source", "rules", "seed", "tensors", "beside"}
 
 

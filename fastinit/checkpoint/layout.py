@@ -168,7 +168,8 @@ class Marks:
         return cuts
 
 
-class _Past(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Past:
     """A dimension of a box of which that many elements alone lie along one of the source."""
 
     dim: int

@@ -54,7 +54,7 @@ def once(layout: Layout) -> Layout:
 
 
 def keep_in_fp32(model: nn.Module, dtype: torch.dtype) -> None:
-    """Give the tensors that transformers loads in fp32, whatever the dtype of all others, that dtype. They are on the meta device."""
+    """Give the tensors that transformers loads in fp32 beside any 16 bits that dtype. They are on the meta device."""
     from transformers.core_model_loading import build_glob_alternation
 
     plan = model._get_dtype_plan(dtype)  # type: ignore[operator]  # a model of transformers has it

@@ -19,7 +19,18 @@ from fastinit.checkpoint.files import JSON_LIMIT, parse_json
 from fastinit.checkpoint.index import header_metadata
 from fastinit.shard.geometry import Shape
 
-FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
+FORMAT_NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _ALIGNMENT = 64  # bytes; of the data in the file
 
 

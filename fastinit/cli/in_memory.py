@@ -1,6 +1,7 @@
 """A model filled in the memory of the best device: the table of ``init`` without ``--out``, and its digest."""
 
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -14,7 +15,7 @@ from fastinit.cli.device import backend_name, usable_device
 from fastinit.cli.digest import model_digest
 from fastinit.cli.memory import check_fits, choose_layers, free_bytes
 from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
-from fastinit.cli.source import Asked, asked, asked_preset, by_role, heading, materialised, size_of
+from fastinit.cli.source import asked, asked_preset, by_role, heading, materialised, size_of
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant
@@ -30,9 +31,12 @@ from fastinit.shard.storage import dtype_name
 def fill(arguments: Namespace) -> int:
     """Fill, and print a table and a digest; 1 when a shard's bits are not those of the whole, else 0."""
     device = usable_device(arguments.device)
-    wanted, layers, reason = chosen(arguments, free_bytes(device))
+    free = free_bytes(device)
+    layers, reason = chosen_layers(arguments, free)
+    wanted = asked(arguments, layers)
     plan = wanted.plan()  # what is wrong with it is said before memory is taken
-    dtype = plan[0].parameter.dtype if plan else torch.get_default_dtype()
+    check_fits(size_of(plan), free)
+    dtype = dtype_of(plan)
     elements = sum(planned.parameter.numel() for planned in plan)
     print(heading(wanted, plan, layers, reason))
     settings = f"{dtype_name(dtype)}, rules {wanted.said}, seed {arguments.seed}"
@@ -64,15 +68,21 @@ def fill(arguments: Namespace) -> int:
     return 1 if different else 0
 
 
-def chosen(arguments: Namespace, free: int) -> tuple[Asked, int, str]:
-    """The model, of a preset as many layers as are asked for or fit, with how many and why. All of any other must fit."""
-    known = asked_preset(arguments)
-    if known is None:
-        wanted = asked(arguments)
-        check_fits(size_of(wanted.plan()), free)
-        return wanted, 0, ""
-    layers, reason = choose_layers(known[0], known[1].itemsize, free, arguments.layers)
-    return asked(arguments, layers), layers, reason
+def chosen_layers(arguments: Namespace, free: int) -> tuple[int | None, str]:
+    """Of a preset, as many layers as are asked for or fit, and why so many; None for any other model, which is filled whole."""
+    found = asked_preset(arguments)
+    if found is None:
+        return None, "as it is"
+    known, dtype = found
+    return choose_layers(known, dtype.itemsize, free, arguments.layers)
+
+
+def dtype_of(plan: Sequence[Planned]) -> torch.dtype:
+    """The dtype that most of the elements have."""
+    sizes: Counter[torch.dtype] = Counter()
+    for planned in plan:
+        sizes[planned.parameter.dtype] += planned.parameter.numel()
+    return sizes.most_common(1)[0][0] if sizes else torch.get_default_dtype()
 
 
 def compile_(planned: Planned) -> None:

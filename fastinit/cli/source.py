@@ -145,7 +145,7 @@ def size_of(plan: Sequence[Planned]) -> int:
     return sum(planned.parameter.numel() * planned.parameter.dtype.itemsize for planned in plan)
 
 
-def heading(wanted: Asked, plan: Sequence[Planned], layers: int, reason: str) -> str:
+def heading(wanted: Asked, plan: Sequence[Planned], layers: int | None, reason: str) -> str:
     """Two lines: the model, and how much of it is filled."""
     elements = f"{sum(planned.parameter.numel() for planned in plan):,} elements, {size_text(size_of(plan))}"
     known = wanted.preset

@@ -1,6 +1,6 @@
 """Published mixture-of-experts architectures as data: their sizes, names, laws and files. skeleton.py makes models of them.
 
-Each is a file of presets/, by tools/presets.py, with patterns of names: ``model.layers.{0..15}.mlp.experts.{0..63}.up_proj.weight``.
+Each is a file of the folder presets, by tools/presets.py, with patterns of names: ``layers.{0..15}.mlp.experts.{0..63}.w1``.
 """
 
 import json
@@ -23,9 +23,9 @@ Row = dict[str, Any]
 class Preset:
     """One architecture. ``parameters`` is the number that its authors' files hold; ``d_model`` and ``num_layers`` are the model's.
 
-    ``config`` is the published config.json. ``tensors`` are the live model's parameters and buffers as a recipe's JSON has them, and
-    ``files`` those that its files have: a row ``of`` a part of a live one says which, as Python indexes it. ``roles`` are for the
-    rules of a method, where a name alone does not tell.
+    ``config`` is the published config.json. ``tensors`` are the live model's parameters and buffers as a recipe's JSON has them,
+    and ``files`` those that its files have: a row ``of`` a part of a live one says which, as Python indexes it. ``roles`` are for
+    the rules of a method, where a name alone does not tell.
     """
 
     name: str

@@ -12,8 +12,8 @@ def build(preset: Preset, layers: int | None = None, dtype: torch.dtype | None =
     >>> model = build(preset("olmoe-1b-7b"), layers=2)
     >>> report = init_model_(model, "llama", seed=0, device="cuda")
 
-    It says ``d_model`` and ``n_layers`` of the whole model, however few layers it has, so its values are a part of the whole's. What
-    is published in fp32 whatever the rest is in stays so beside 16 bits.
+    It says ``d_model`` and ``n_layers`` of the whole model, however few layers it has, so its values are a part of the whole's.
+    What is published in fp32 whatever the rest is in stays so beside 16 bits.
 
     Raises ``ValueError`` unless ``layers`` is in [0, num_layers].
     """
