@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+import frameworks
+import olmo_models
 import pytest
 import torch
 from laws import assert_same_bits
@@ -250,3 +252,28 @@ def test_arguments_that_are_not_there_have_their_defaults():
     found = contents_for(argparse.Namespace(source="tiny-moe"))
     assert (found.rules, found.seed) == ("own", 0)
     assert re.fullmatch(r"model\.layers\..*", list(found)[3])
+
+
+def test_a_method_needs_no_laws_of_the_model_s_own(monkeypatch):
+    """Attention sinks that OLMo-core's constructor leaves as memory, under its names."""
+    monkeypatch.syspath_prepend(HERE)
+    assert "blocks.0.attention.sinks" in "".join(refused("plan", "sources:olmo"))
+    found = contents("sources:olmo", "--rules", "llama", "--seed", "3", "--format", "olmo")
+    model, method = olmo_models.build(olmo_models.dense()), "llama"
+    fastinit.init_model_(model, method, seed=3)
+    assert list(found) == list(model.state_dict())
+    for name, tensor in model.state_dict().items():
+        assert_same_bits(filled(found, name), tensor)
+
+
+def test_a_framework_s_own_names_of_files_are_followed(monkeypatch):
+    """torchtitan's state dict has the queries, keys and values apart, which its model has in one parameter."""
+    monkeypatch.syspath_prepend(HERE)
+    found = contents("sources:titan", "--format", "dcp", "--seed", "3")
+    model = frameworks.titan_llama3()
+    fastinit.init_model_(model, fastinit.record(frameworks.titan_llama3), seed=3)
+    expected = model.state_dict()
+    assert list(found) == list(expected)
+    assert len(found) > len(list(model.parameters()))
+    for name, tensor in expected.items():
+        assert_same_bits(filled(found, name), tensor)
