@@ -73,7 +73,9 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
     assert cli.main(["verify", str(tmp_path / "c")]) == 0
     files = weight_map(tmp_path / "c")
     plan = plan_of(build(preset("tiny-moe")), Scheme("llama_depth", seed=7, std=0.03))
-    live = {planned.name: torch.empty(planned.global_shape, dtype=getattr(torch, cli._dtype(dtype))) for planned in plan}
+    live = {
+        planned.name: torch.empty(planned.global_shape, dtype=getattr(torch, cli._dtype(dtype))) for planned in plan
+    }
     for planned in plan:
         fill_planned_(live[planned.name], planned)
     assert len(files) == len(plan) - 2 * 3 + 3 * 5 * 3  # experts apart

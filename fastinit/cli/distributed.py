@@ -31,7 +31,6 @@ from fastinit.model.report import row_of
 from fastinit.shard.storage import dtype_name
 
 _PATIENCE = timedelta(seconds=30)
-_RENDEZVOUS = timedelta(minutes=5)
 _LONG = timedelta(days=7)
 
 
@@ -63,8 +62,9 @@ def _out(arguments: Namespace) -> int:
     watch = Watch(f"fastinit init: rank {rank}")
     with watch.signals():
         try:
-            dist.init_process_group("gloo", timeout=_RENDEZVOUS)
-            heard = dist.new_group(backend="gloo", timeout=timedelta(seconds=arguments.timeout))
+            soon = timedelta(seconds=arguments.timeout)
+            dist.init_process_group("gloo", timeout=soon)
+            heard = dist.new_group(backend="gloo", timeout=soon)
             # One that writes for long is waited for; that it is still there is seen to by the watch.
             patient = dist.new_group(backend="gloo", timeout=_LONG)
         except RuntimeError as error:
