@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import warnings
-import weakref
 
 import checkpoints
 import frameworks
@@ -90,29 +89,29 @@ def test_equal_checkpoints_are_equal_files(tmp_path, tiny):
 
 
 def test_an_item_is_filled_when_it_is_written(tmp_path, monkeypatch, tiny):
-    """And holds its memory no longer than that, though torch keeps the tensor."""
-    seen = []
-    fill, write_item = contents_module.fill_task_, filesystem._write_item
+    """In the memory of the one before, though torch keeps every tensor."""
+    events, fill, write_item = [], contents_module.Contents.fill_, filesystem._write_item
 
-    def filling(task):
-        assert all(not tensor().untyped_storage().nbytes() for tensor in seen[:-1] if tensor() is not None)
-        fill(task)
+    def filling(contents, name, tensor, shard=None):
+        events.append(("filled", name))
+        fill(contents, name, tensor, shard)
 
-    def writing(transforms, stream, data, *rest):
-        seen.append(weakref.ref(data))
-        return write_item(transforms, stream, data, *rest)
+    def writing(transforms, stream, data, item, *rest):
+        assert data.untyped_storage().nbytes() == data.nbytes
+        events.append(("written", item.index.fqn))
+        return write_item(transforms, stream, data, item, *rest)
 
-    monkeypatch.setattr(contents_module, "fill_task_", filling)
+    monkeypatch.setattr(contents_module.Contents, "fill_", filling)
     monkeypatch.setattr(filesystem, "_write_item", writing)
     write(tmp_path / "c", dcp.Distributed(tiny), nothing)
-    assert len(seen) == len(tiny)
+    assert events == [(what, name) for name in tiny for what in ("filled", "written")]
 
 
 def test_a_writer_that_asks_ahead_is_found_out(tmp_path, monkeypatch, tiny):
-    """Another version of torch may ask for items before it has written those before."""
+    """Another version of torch may ask for an item before it has written the one before."""
     values = filesystem._SerialCpuLoader.values
     monkeypatch.setattr(filesystem._SerialCpuLoader, "values", lambda loader: iter(list(values(loader))))
-    with pytest.raises(RuntimeError, match="writes an item when it is gone"):
+    with pytest.raises(RuntimeError, match="before it has written the one before"):
         write(tmp_path / "c", dcp.Distributed(tiny), nothing)
     assert list(tmp_path.iterdir()) == []
 
