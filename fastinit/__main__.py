@@ -1,5 +1,6 @@
 """The command line: ``python -m fastinit init``, ``verify``, ``plan`` and ``doctor``."""
 
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from io import TextIOWrapper
 from math import isfinite
 from typing import NoReturn
 
-from fastinit.cli.errors import Stopped, UsageError
-from fastinit.cli.files import is_config, problem_text
-from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, run_and_end
+from fastinit.checkpoint.errors import Stopped, UsageError
+from fastinit.checkpoint.files import is_config, problem_text
+from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, quieten, run_and_end
 from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
 from fastinit.model.presets import presets
 from fastinit.model.rules import METHODS
@@ -31,18 +32,13 @@ def parser() -> ArgumentParser:
 
     init = commands.add_parser(
         "init",
-        help="fill the weights of a published architecture",
-        description="Fill the weights of a published architecture, every tensor by name; print a digest of all bits.",
-        epilog="presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values()),
+        help="fill the weights of a model",
+        description="Fill the weights of a model, every tensor by name; print a digest of all bits.",
+        epilog=_presets_text(),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    init.add_argument("preset", metavar="PRESET", type=_preset, help="one of those below")
-    _add_scheme(init)
+    _add_source(init)
     init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
-    init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
-    init.add_argument(
-        "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
-    )
     init.add_argument("--device", metavar="NAME", help="cuda, cuda:1, cpu, ... (the best there is)")
     init.add_argument("--compare", action="store_true", help="time torch.nn.init on the same tensors too")
     init.add_argument(
@@ -59,6 +55,22 @@ def parser() -> ArgumentParser:
         help="write a checkpoint of all layers to this new folder, a tensor at a time",
     )
     init.add_argument(
+        "--format",
+        choices=("hf", "dcp", "olmo"),
+        default="hf",
+        help="safetensors of transformers, torch.distributed.checkpoint, or OLMo-core's of it (%(default)s)",
+    )
+    init.add_argument(
+        "--shard-size", type=_bytes, metavar="SIZE", help="the most bytes of the tensors of a file of safetensors (5GB)"
+    )
+    init.add_argument(
+        "--timeout",
+        type=_count,
+        default=60,
+        metavar="SECONDS",
+        help="with --out, under torchrun: how long a rank that says nothing is waited for (%(default)s)",
+    )
+    init.add_argument(
         "--resume", action="store_true", help="with --out: go on with what a stopped run left, once it is proved"
     )
 
@@ -73,25 +85,10 @@ def parser() -> ArgumentParser:
         "plan",
         help="the law of each parameter, without filling it",
         description="Print what each parameter would be filled with.",
+        epilog=_presets_text(),
+        formatter_class=RawDescriptionHelpFormatter,
     )
-    plan.add_argument(
-        "source",
-        metavar="SOURCE",
-        nargs="?",
-        type=_source,
-        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
-    )
-    plan.add_argument(
-        "--rules",
-        "--method",
-        dest="method",
-        choices=("own", *METHODS),
-        help="the laws that the model's own initialisation has, or a method's (own; normal for a preset)",
-    )
-    plan.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
-    plan.add_argument(
-        "--recipe", type=_path, metavar="FILE", help="the laws that --save has stored, instead of a SOURCE"
-    )
+    _add_source(plan)
     plan.add_argument("--save", type=_path, metavar="FILE", help="store the model's own laws as JSON")
     plan.add_argument("--diff", type=_path, metavar="FILE", help="print what differs from laws that --save has stored")
 
@@ -103,11 +100,33 @@ def parser() -> ArgumentParser:
     return top
 
 
-def _add_scheme(command: ArgumentParser) -> None:
-    """The options that say which law a parameter gets."""
-    command.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
+def _presets_text() -> str:
+    return "presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values())
+
+
+def _add_source(command: ArgumentParser) -> None:
+    """The options that say which model it is, and by which laws."""
     command.add_argument(
-        "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        type=_source,
+        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
+    )
+    command.add_argument(
+        "--rules",
+        "--method",
+        choices=("own", *METHODS),
+        help="the laws that the model's own initialisation has, or a method's (own)",
+    )
+    command.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
+    command.add_argument("--recipe", type=_path, metavar="FILE", help="the laws that plan --save has stored")
+    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
+    command.add_argument(
+        "--layers",
+        type=_count,
+        metavar="N",
+        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
     )
 
 
@@ -160,6 +179,7 @@ def _told(code: int, line: str) -> int:
 def command() -> NoReturn:
     """What the installed command and ``python -m fastinit`` run."""
     occupy_standard_streams()
+    quieten()
     leave_interrupts_to_the_system()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal's encoding has no letters for
@@ -174,14 +194,6 @@ def _seed(given: str) -> int:
     if not 0 <= number < 2**64:
         raise ArgumentTypeError(f"expected an integer in [0, 2**64), got {given}")
     return number
-
-
-def _preset(given: str) -> str:
-    if given not in presets():
-        near = get_close_matches(given, presets(), n=1)
-        question = f": did you mean {near[0]}?" if near else ""
-        raise ArgumentTypeError(f"expected one of {', '.join(presets())}, got {given!r}{question}")
-    return given
 
 
 def _source(given: str) -> str:
@@ -212,6 +224,15 @@ def _count(given: str) -> int:
     number = _integer(given)
     if number < 1:
         raise ArgumentTypeError(f"expected an integer >= 1, got {given}")
+    return number
+
+
+def _bytes(given: str) -> int:
+    """The bytes of a size as Hugging Face has it: 5GB, 500MB, 2GiB, or a number."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(I?)B)?", given.upper())
+    number = int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2] or " ")) if found else 0
+    if number < 1:
+        raise ArgumentTypeError(f"expected a size like 5GB, 500MB or 2GiB, got {given!r}")
     return number
 
 

@@ -13,8 +13,8 @@ from checkpoints import INDEX
 from forked import Forked
 
 from fastinit import __main__ as cli
-from fastinit.cli import doctor, init
-from fastinit.cli.errors import Stopped
+from fastinit.checkpoint.errors import Stopped
+from fastinit.cli import doctor, in_memory
 from fastinit.cli.signals import stoppable
 from fastinit.model.presets import presets
 
@@ -48,13 +48,16 @@ def ended(arguments):
         (["init", "tiny-moa"], "got 'tiny-moa': did you mean tiny-moe?"),
         (["init", "olmoe"], "got 'olmoe': did you mean olmoe-1b-7b?"),
         (["plan", "mixtral-8x7"], "got 'mixtral-8x7': did you mean mixtral-8x7b?"),
-        (["plan"], "expected a SOURCE or --recipe, and not both"),
-        (["plan", "tiny-moe", "--recipe", "r.json"], "expected a SOURCE or --recipe, and not both"),
+        (["plan"], "SOURCE: expected a model, or --recipe for the parameters of a stored recipe"),
+        (["plan", "tiny-moe", "--recipe", "r.json"], "r.json: No such file or directory"),
         (["plan", "--recipe", "r.json", "--rules", "llama"], "--rules: expected none with --recipe"),
-        (["plan", "tiny-moe", "--rules", "own"], "--rules: expected a method for a preset"),
-        (["plan", "tiny-moe", "--save", "r.json"], "--save: expected the rules of the model itself, --rules own, got normal"),
-        (["plan", "planned_model:build", "--rules", "llama", "--diff", "r.json"], "--diff: expected the rules of the model itself"),
-        (["plan", "planned_model:build", "--std", "1"], "--std: expected none with the rules of the model itself"),
+        (["plan", "tiny-moe", "--rules", "normal", "--save", "r.json"],
+         "--save: expected the laws of a recipe, --rules own, got normal"),
+        (["plan", "planned_model:build", "--rules", "llama", "--diff", "r.json"], "--diff: expected the laws of a recipe"),
+        *(([command, "tiny-moe", "--std", "1"], "--std: expected none but with a method") for command in ("plan", "init")),
+        *(([command, "planned_model:build", "--layers", "1"], "--layers: expected none but for a preset")
+          for command in ("plan", "init")),
+        (["init", "deepseek-v3", "--layers", "62", "--out", "c"], "--layers: expected at most the 61 of deepseek-v3, got 62"),
         (["plan", "planned_model:build", "--diff", "r.json"], "r.json: No such file or directory"),
         (["plan", ""], "or package.module:function, got ''"),
         (["plan", "planned_model"], "or package.module:function, got 'planned_model'"),
@@ -98,7 +101,8 @@ def test_what_cannot_be_done_as_asked_is_refused(tmp_path, monkeypatch, capsys, 
 
 def test_a_preset_like_none_gets_no_guess(capsys):
     assert ended(["init", "gpt"]) == 2
-    assert capsys.readouterr().err.endswith(f"expected one of {', '.join(presets())}, got 'gpt'\n")
+    expected = f"expected one of {', '.join(presets())}, a config.json of transformers or its folder, or "
+    assert capsys.readouterr().err.endswith(f"{expected}package.module:function, got 'gpt'\n")
 
 
 @pytest.mark.parametrize(
@@ -127,13 +131,13 @@ def test_what_the_system_refuses_is_told_in_a_line(monkeypatch, capsys, error, c
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_fill_in_a_line(monkeypatch, capsys, number):
-    fill = init.fill_plan_
+    fill = in_memory.fill_plan_
 
     def filling(*arguments):
         os.kill(os.getpid(), number)
         fill(*arguments)
 
-    monkeypatch.setattr(init, "fill_plan_", filling)
+    monkeypatch.setattr(in_memory, "fill_plan_", filling)
     before = [signal.getsignal(each) for each in SIGNALS]
     assert cli.main([*INIT, "--device", "cpu"]) == 128 + number
     how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
@@ -314,4 +318,4 @@ def test_a_path_that_the_terminal_cannot_show(tmp_path):
     code += f"os.chdir({str(tmp_path)!r})\nsys.argv[1:] = {[*INIT, '--out', 'é']}\n"
     done = Forked("-c", code + "from fastinit.__main__ import command\ncommand()").wait()
     assert (done.returncode, done.stderr) == (0, "")
-    assert "'\\xe9': 39 tensors" in done.stdout
+    assert "'\\xe9': 75 tensors" in done.stdout

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import checkpoints
 import pytest
-from checkpoints import FILES, INDEX, read, write
+from checkpoints import FILES, INDEX, SMALL, flip, read, write
 
 from fastinit import __main__ as cli
-from fastinit.cli import contents
+from fastinit.checkpoint import contents
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def whole(tmp_path):
 
 def at_fill(monkeypatch, count, action):
     """Do something when the fill of that number begins."""
-    fill, calls = contents.fill_planned_, []
+    fill, calls = contents.fill_task_, []
 
     def filling(*arguments):
         calls.append(arguments)
@@ -40,7 +40,7 @@ def at_fill(monkeypatch, count, action):
             action()
         fill(*arguments)
 
-    monkeypatch.setattr(contents, "fill_planned_", filling)
+    monkeypatch.setattr(contents, "fill_task_", filling)
 
 
 def interrupt(monkeypatch, directory, count, number=signal.SIGTERM):
@@ -165,12 +165,15 @@ def test_folders_above_are_made_and_not_left(tmp_path, monkeypatch, whole):
     assert not (tmp_path / "d").exists()
 
 
+BLOCKS = FILES + 2  # with config.json and generation_config.json
+
+
 def test_a_disk_without_room_is_told_before_a_byte(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=FILES * 4096 - 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=BLOCKS * 4096 - 1))
     assert write(tmp_path / "c") == 2
-    assert "--out: 0.0614 MB are needed, and 0.0614 MB are free in" in capsys.readouterr().err
+    assert "--out: 0.0819 MB are needed, and 0.0819 MB are free in" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=FILES * 4096))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=BLOCKS * 4096))
     assert write(tmp_path / "c") == 0
 
 
@@ -182,7 +185,7 @@ def test_a_disk_that_becomes_full_ends_in_a_line(tmp_path, capsys, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        code = cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c")])
+        code = cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c"), *SMALL])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 2
@@ -191,7 +194,7 @@ def test_a_disk_that_becomes_full_ends_in_a_line(tmp_path, capsys, monkeypatch):
 
 
 def test_space_is_taken_before_it_is_filled(tmp_path, monkeypatch):
-    """A file with holes on a full disk ends the process by SIGBUS."""
+    """A disk that will be full is told at a file's beginning, and not after hours."""
     seen = []
 
     def no_holes():
@@ -199,8 +202,8 @@ def test_space_is_taken_before_it_is_filled(tmp_path, monkeypatch):
         seen.extend(path.stat().st_blocks * 512 >= path.stat().st_size for path in partial.iterdir())
 
     at_fill(monkeypatch, FILES - 1, no_holes)
-    assert cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c")]) == 0
-    assert len(seen) == FILES
+    assert cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c"), *SMALL]) == 0
+    assert len(seen) == FILES - 1 + 3  # the index, and what lies beside
     assert all(seen)
 
 
@@ -263,7 +266,7 @@ def test_a_run_killed_before_its_first_file_is_resumed(tmp_path, monkeypatch, wh
 def test_a_run_killed_before_its_last_step_is_resumed(tmp_path, monkeypatch, whole):
     """All files have their names, and only the folder has not."""
     with monkeypatch.context() as patch:
-        patch.setattr("fastinit.cli.place.publish", lambda partial, final: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr("fastinit.checkpoint.place.publish", lambda partial, final: os.kill(os.getpid(), signal.SIGTERM))
         assert write(tmp_path / "c") == 143
     (partial,) = tmp_path.glob("c.partial-*")
     assert read(partial) == whole
@@ -331,12 +334,6 @@ def test_resume_without_a_partial_starts_anew(tmp_path, whole):
     assert read(tmp_path / "c") == whole
 
 
-def flip(path):
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-
-
 def cut(path):
     os.truncate(path, path.stat().st_size - 1)
 
@@ -357,7 +354,7 @@ def fifo(path):
 
 def other_recipe(path):
     header, data = checkpoints.split(path.read_bytes())
-    header["__metadata__"]["seed"] = "8"
+    header["__metadata__"]["fastinit"] = header["__metadata__"]["fastinit"].replace('"seed": 7', '"seed": 8')
     path.write_bytes(checkpoints.joined(header, data))
 
 
@@ -376,8 +373,8 @@ def test_another_recipe_is_not_gone_on_with(tmp_path, capsys, monkeypatch):
     before = read(partial)
     for option, said in (
         (("--seed", "8"), "seed 7"),
-        (("--std", "0.5"), "std 0.02"),
-        (("--dtype", "fp32"), "dtype bfloat16"),
+        (("--std", "0.5"), "rules 'llama_depth, std 0.02'"),
+        (("--dtype", "fp32"), "other tensors"),
     ):
         assert write(tmp_path / "c", "--resume", *option) == 2
         assert f"--resume: {partial} is of another recipe: {said}" in capsys.readouterr().err
@@ -449,16 +446,16 @@ def test_what_has_the_name_is_on_the_disk(tmp_path, monkeypatch, stopped_at):
 SLOW = """
 import sys, threading
 import checkpoints, pytest
-from fastinit.cli import contents
+from fastinit.checkpoint import contents
 checkpoints.with_micro(pytest.MonkeyPatch())
-fill, calls = contents.fill_planned_, []
+fill, calls = contents.fill_task_, []
 def filling(*arguments):
     calls.append(arguments)
     if len(calls) == 6:
         print("here", flush=True)
         threading.Event().wait()
     fill(*arguments)
-contents.fill_planned_ = filling
+contents.fill_task_ = filling
 sys.exit(checkpoints.write(sys.argv[1]))
 """
 
@@ -477,3 +474,53 @@ def test_a_kill_leaves_the_name_free_and_what_can_be_resumed(tmp_path, capsys, w
     assert f"5 of {FILES} files were there" in capsys.readouterr().out
     assert read(tmp_path / "c") == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "whole"]
+
+
+BIG = """
+import resource, sys
+from pathlib import Path
+import torch
+from fastinit.checkpoint.contents import Contents
+from fastinit.checkpoint.dcp import Distributed
+from fastinit.checkpoint.hf import HuggingFace
+from fastinit.checkpoint.writing import write
+from fastinit.law.distributions import TruncatedNormal
+from fastinit.model.tiles import Tile
+from fastinit.recipe.entries import Entry
+from fastinit.shard.geometry import LocalShard
+
+law, told = TruncatedNormal(0.0, 0.02, -0.06, 0.06), []
+
+def contents(shape, count):
+    entries = {}
+    for name in map(str, range(count)):
+        entries[name] = Entry(name, (), shape, (Tile((0, 0), shape, law, name, LocalShard.whole(shape)),))
+    return Contents("here", "mine", 0, entries, dict.fromkeys(entries, torch.bfloat16))
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+form = {"hf": lambda held: HuggingFace(held, 2 * 10**8), "dcp": Distributed}[sys.argv[2]]
+write(Path(sys.argv[1], "small"), form(contents((8, 8), 3)), told.append)
+imports = peak()
+big = contents((4096, 10240), 5)
+told.clear()
+write(Path(sys.argv[1], "big"), form(big), told.append)
+assert sum(told) == big.total_size and max(told) <= 2**24
+print(imports, peak(), big.size("0"))
+"""
+PARTS = 4 * 2**24  # bytes: what is filled at a time, what the fill itself takes, and what of it the allocator keeps
+
+
+@pytest.mark.parametrize("form", ["hf", "dcp"])
+def test_no_more_is_held_than_a_part(tmp_path, form):
+    """400 MB in tensors of 80: next to what the imports take, a few parts; and all of it 300 MB more than a tensor."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-c", BIG, str(tmp_path), form]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    imports, peak, largest = map(int, done.stdout.split())
+    assert peak - imports < PARTS
+    assert peak < largest + 3 * 10**8
+    shutil.rmtree(tmp_path / "big")

@@ -5,7 +5,7 @@ import os
 import torch
 
 from fastinit.backends import backend_for
-from fastinit.cli.errors import UsageError
+from fastinit.checkpoint.errors import UsageError
 
 
 def usable_device(asked: str | None) -> torch.device:

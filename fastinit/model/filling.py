@@ -105,13 +105,13 @@ def _fill_(
             known = None
         elif known is not None:
             known = Seen(list(compress(known.kinds, chosen)), list(compress(known.addresses, chosen)), [])
-    _fill_tasks_(others)
+    fill_tasks_(others)
     fill_listed_(listed[0], listed[1], listed[2], listed[3], known)
-    _fill_tasks_(left)
+    fill_tasks_(left)
 
 
-def _fill_tasks_(tasks: Iterable[Task]) -> None:
-    """Computed values are there for one parameter at a time, for all of its boxes."""
+def fill_tasks_(tasks: Iterable[Task]) -> None:
+    """Do each of them. Computed values are there for one parameter at a time, for all of its boxes."""
     for _, alike in groupby(tasks, key=lambda task: (id(task.law), task.key)):
         _fill_alike_(*alike)
 
@@ -136,7 +136,7 @@ def _fill_task_(task: Task) -> None:
 
 def fill_planned_(tensor: Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
     """Fill a tensor that stands for a parameter, or for the part of it that the shard says."""
-    _fill_tasks_(tasks_of(tensor, planned.law, planned.key, shard))
+    fill_tasks_(tasks_of(tensor, planned.law, planned.key, shard))
 
 
 def fill_law_(

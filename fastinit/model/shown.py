@@ -1,4 +1,4 @@
-"""Names that others chose, as they may be printed."""
+"""Names that others chose, and sizes, as they may be printed."""
 
 import re
 from pathlib import PurePath
@@ -25,6 +25,15 @@ def quoted(value: object) -> str:
     '2' 2
     """
     return _cut(ascii(value))
+
+
+def size_text(size: int) -> str:
+    """The size for people.
+
+    >>> size_text(13838323712)
+    '13.84 GB'
+    """
+    return f"{size / 1e9:.2f} GB" if size >= 10**8 else f"{size / 1e6:.3g} MB"
 
 
 def _cut(text: str) -> str:

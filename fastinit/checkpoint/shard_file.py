@@ -1,23 +1,36 @@
 """A file of safetensors: the header's length in 8 bytes, the header in JSON, and the data of its tensors without a gap.
 
-safetensors itself writes from memory that is already filled. Here a file's own memory is filled; tests read these files with it.
+safetensors itself writes from memory that holds all of it. Here a part at a time is filled and written; tests read these files
+with it.
 """
 
 import json
-import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from fastinit.cli.contents import Contents
-from fastinit.cli.files import JSON_LIMIT, parse_json
+from fastinit.checkpoint.contents import Contents
+from fastinit.checkpoint.files import JSON_LIMIT, parse_json
+from fastinit.checkpoint.index import header_metadata
 from fastinit.shard.geometry import Shape
 
-FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
+FORMAT_NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _ALIGNMENT = 64  # bytes; of the data in the file
 
 
@@ -40,33 +53,44 @@ class Header:
     start: int
 
 
-def header_bytes(name: str, contents: Contents) -> bytes:
-    """The beginning of a file of one tensor, up to its data."""
-    shape, size = list(contents.shapes[name]), contents.size(name)
-    entry = {"dtype": FORMAT_NAMES[contents.dtype], "shape": shape, "data_offsets": [0, size]}
-    text = json.dumps({"__metadata__": contents.index.header_metadata(), name: entry}).encode()
+def header_bytes(contents: Contents) -> bytes:
+    """The beginning of a file of these tensors, up to their data."""
+    fields: dict[str, Any] = {"__metadata__": header_metadata(contents)}
+    end = 0
+    for name in contents:
+        begin, end = end, end + contents.size(name)
+        dtype, shape = FORMAT_NAMES[contents.dtypes[name]], contents.shape(name)
+        fields[name] = {"dtype": dtype, "shape": shape, "data_offsets": (begin, end)}
+    text = json.dumps(fields).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
 
 
-def write_file(path: Path, name: str, contents: Contents) -> None:
-    """Write a file of one tensor, filled in the file's own memory, and wait until it is on the disk.
+def write_file(path: Path, contents: Contents, advance: Callable[[int], object]) -> None:
+    """Write a file of these tensors, filled a part at a time, and wait until it is on the disk.
 
-    What has the path already is replaced. The disk's space is taken first: a full disk is an ``OSError`` here, where
-    writing to the memory of a file with holes would end the process by SIGBUS.
+    What has the path already is replaced. The disk's space is taken first, so that a full one is told before hours of work. No
+    more than a part is held: the system is asked to write each one at once, and to keep no copy. ``advance`` is told the bytes.
     """
     path.unlink(missing_ok=True)
-    beginning, shape = header_bytes(name, contents), contents.shapes[name]
-    with path.open("x+b") as file:
-        file.write(beginning)
-        file.flush()
-        os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.size(name))
-        if prod(shape):  # torch makes no tensor of no memory
-            memory = mmap.mmap(file.fileno(), 0)
-            elements = torch.frombuffer(memory, dtype=contents.dtype, count=prod(shape), offset=len(beginning))
-            contents.fill(name, elements.view(shape), None)
-            memory.flush()
+    beginning = header_bytes(contents)
+    with path.open("xb", buffering=0) as file:
+        os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.total_size)
+        write_all(file, memoryview(beginning))
+        reached = len(beginning)
+        for part in contents.filled():
+            write_all(file, part)
+            os.posix_fadvise(file.fileno(), reached, len(part), os.POSIX_FADV_DONTNEED)
+            reached += len(part)
+            advance(len(part))
         os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def write_all(file: FileIO, memory: memoryview) -> None:
+    """Write all bytes; the system may take some of them at a time."""
+    while memory:
+        memory = memory[file.write(memory) :]
 
 
 def read_header(file: BinaryIO) -> Header:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastinit.cli.errors import UsageError
-from fastinit.cli.files import problem_text, sync
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.files import problem_text, sync
 from fastinit.model.shown import shown
 
 
