@@ -134,7 +134,7 @@ def cases(arch: str) -> list[Case]:
                 found += [
                     Case((part(layout, law, dtype, place),), layout.programs)
                     for layout in layouts
-                    for place in (PLACES[0], PLACES[2])
+                    for place in (PLACES[::2] if layout is LOOP else PLACES[:1])
                 ]
         for turn, layout in enumerate(WHOLE):
             law = MAIN[(k + turn) % len(MAIN)]
