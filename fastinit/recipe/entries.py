@@ -1,6 +1,6 @@
 """What a recipe says of one parameter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastinit.law.transformed import Constant
 from fastinit.model.report import law_text
@@ -22,7 +22,8 @@ class Entry:
     computed: Computed | None = None
     settled: bool = False  # fastinit has filled it with a key of its own
     foreign: bool = False  # it is computed from a tensor of elsewhere: loaded, NumPy's, or made before
-    earlier: tuple[str, ...] = ()  # what it was filled with before, in words; nothing of its values depends on that
+    # What it was filled with before, in words: nothing of its values depends on that.
+    earlier: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def kind(self) -> str:
