@@ -16,7 +16,7 @@ from fastinit.cli.device import backend_name, device_of_rank
 from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.checkpoint.errors import UsageError
 from fastinit.cli.memory import choose_layers, free_bytes
-from fastinit.cli.report import FASTINIT, roles_table, totals
+from fastinit.cli.table import FASTINIT, roles_table, totals
 from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.model.filling import fill_plan_

@@ -21,7 +21,7 @@ from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.index import index_of
 from fastinit.cli.memory import choose_layers, free_bytes
 from fastinit.checkpoint.document import recipe_of
-from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
+from fastinit.cli.table import FASTINIT, TORCH, roles_table, totals
 from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform

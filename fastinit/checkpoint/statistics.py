@@ -1,0 +1,259 @@
+"""What the elements of a tensor are like, in one pass over it: moments, extremes and a histogram, each beside its law's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from math import inf, isfinite, nextafter, sqrt
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastinit.checkpoint.histogram import Grid, Histogram, finite_range, misfit, patterns_of, values_of
+from fastinit.law.distributions import Distribution, Uniform
+from fastinit.law.moments import Moments, Nodes, below, moments, nodes, shown_range, support
+from fastinit.law.transformed import Constant, Law
+from fastinit.model.tiles import Tile
+from fastinit.recipe.boxes import Box
+from fastinit.recipe.entries import Entry
+
+_BLOCK = 2**15  # elements whose powers fit in a core's own memory
+_ENOUGH = 100  # elements, for a mean or a std to be nearly normal
+_MANY = 1000  # for what has the third power
+
+Parts = tuple[tuple[Law, float], ...]  # laws, and the share of the elements that each has
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A statistic, its standard error under the law, and how many of these it is away from the law's."""
+
+    value: float
+    error: float | None = None
+    z: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of the finite elements of a tensor. ``outside`` are those that the law does not have, ``ends`` the share on the
+    least and the largest number that it has in the tensor's dtype, ``fit`` how unlike the law the histogram is, in sigma.
+    """
+
+    elements: int
+    mean: Score
+    std: Score
+    skew: Score
+    least: float
+    largest: float
+    not_finite: int
+    outside: int
+    ends: Score | None
+    fit: float | None
+    low: float
+    high: float
+    counts: NDArray[np.int64]
+    density: NDArray[np.float64]
+
+    @property
+    def scores(self) -> list[float]:
+        """All that is normal for a tensor of its law."""
+        found = (self.mean.z, self.std.z, self.skew.z, self.fit)
+        return [z for z in found if z is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a law, or several in fixed shares, are to look like in tensors of a dtype."""
+
+    moments: Moments
+    histogram: Histogram
+    shares: NDArray[np.float64]
+    bounds: tuple[float, float]
+    ends: tuple[float, float, float] | None  # the least and the largest number, and the share that both are to have
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        """The law's density over the histogram's bins."""
+        return self.histogram.density(self.shares)
+
+
+class _Held:
+    """A law as a tensor of a dtype holds it: rounded, and kept within its bounds."""
+
+    def __init__(self, law: Law, dtype: torch.dtype) -> None:
+        self._law = law
+        self.range = shown_range(law)
+        self.bounds = low, high = _held_bounds(law, torch.float32 if dtype == torch.float64 else dtype)
+        self._grid = None
+        if dtype.itemsize == 2 and not isinstance(law, Constant):
+            if isinstance(law, Uniform):
+                high = nextafter(high, low)  # which it does not have
+            self._grid = Grid.of(dtype, low, high, max(map(abs, self.range)))
+
+    def below(self, value: float) -> float:
+        """The share of the numbers that are less, where the value is a boundary of the grid."""
+        if self._grid is None:
+            return float(value > self._law.value) if isinstance(self._law, Constant) else below(self._law, value)
+        if value <= self._grid.boundaries[0]:
+            return 0.0
+        return 1.0 if value >= self._grid.boundaries[-1] else below(self._law, value)
+
+    def nodes(self) -> Nodes:
+        """Its numbers with their weights."""
+        return nodes(self._law) if self._grid is None else (self._grid.values, self._grid.weights(self.below))
+
+    def ends(self) -> tuple[float, float, float] | None:
+        """Its outermost numbers, and the share that both are to have; None where there are none that tell anything."""
+        if self._grid is None or not all(map(isfinite, self.bounds)) or not isinstance(self._law, Distribution):
+            return None
+        values, weights = self.nodes()
+        least, largest = float(values[0]), float(values[-1])
+        return (least, largest, float(weights[0] + weights[-1])) if least < largest and least and largest else None
+
+
+@cache
+def expected(parts: Parts, dtype: torch.dtype) -> Expected:
+    """What laws, and the share of the elements that each has, are to look like."""
+    held = [(share, _Held(law, dtype)) for law, share in parts]
+
+    def share_below(value: float) -> float:
+        return sum(share * law.below(value) for share, law in held)
+
+    histogram = Histogram.over(dtype, min(law.range[0] for _, law in held), max(law.range[1] for _, law in held))
+    return Expected(
+        moments([(share, law.nodes()) for share, law in held]),
+        histogram,
+        histogram.shares(share_below),
+        (min(law.bounds[0] for _, law in held), max(law.bounds[1] for _, law in held)),
+        held[0][1].ends() if len(held) == 1 else None,
+    )
+
+
+def parts_of(entry: Entry, boxes: Iterable[Box] | None = None) -> Parts | None:
+    """The laws of an entry, each with its share of the elements, or of those that lie in some boxes; None if it has none."""
+    shares: dict[Law, int] = {}
+    looked_at = [Box.whole(entry.shape)] if boxes is None else list(boxes)
+    for tile in entry.tiles:
+        count = sum(_common(tile, box) for box in looked_at)
+        if count:
+            shares[tile.law] = shares.get(tile.law, 0) + count
+    total = sum(shares.values())
+    return tuple((law, count / total) for law, count in shares.items()) or None
+
+
+def _common(tile: Tile, box: Box) -> int:
+    met = Box(tile.offset, tile.shape).meet(box)
+    return met.numel if met else 0
+
+
+class Tally:
+    """What is counted of a tensor, a chunk after another."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._patterns = torch.zeros(2**16, dtype=torch.int64)
+        self._powers = np.zeros(4)
+        self._least, self._largest = inf, -inf
+
+    def add(self, chunk: Tensor) -> None:
+        """Count the elements of a chunk."""
+        patterns = patterns_of(chunk)
+        self._patterns += patterns
+        if self._dtype.itemsize == 2:  # all follows from the patterns
+            return
+        flat = chunk.reshape(-1)
+        if patterns.numpy()[~np.isfinite(values_of(self._dtype))].any():
+            flat = flat[torch.isfinite(flat)]
+        if not len(flat):
+            return
+        for block in flat.split(_BLOCK):
+            x = block.double()
+            squares = torch.dot(x, x), x * x
+            self._powers += [len(x), float(x.sum()), float(squares[0]), float(torch.dot(squares[1], x))]
+        least, largest = torch.aminmax(flat)
+        self._least, self._largest = min(self._least, float(least)), max(self._largest, float(largest))
+
+    def statistics(self, parts: Parts | None) -> Statistics:
+        """What the counts come to, beside what elements with these laws come to."""
+        dtype = self._dtype
+        powers, least, largest = self._moments()
+        n = int(powers[0])
+        known = expected(parts, dtype) if parts is not None else None
+        mean = float(powers[1]) / n if n else 0.0
+        variance = max(float(powers[2]) / n - mean**2, 0.0) if n else 0.0
+        third = float(powers[3]) / n - 3 * mean * variance - mean**3 if n else 0.0
+        std = sqrt(variance) if least < largest else 0.0
+        skew = third / std**3 if std else 0.0
+        if known is not None:
+            histogram = known.histogram
+        else:
+            low, high = finite_range(self._patterns, dtype) or (0.0, 0.0)
+            histogram = Histogram.over(dtype, low, high)
+        counts = histogram.counts(self._patterns, dtype)
+        random = known is not None and known.moments.std > 0
+        m = known.moments if known is not None and random else None
+        return Statistics(
+            elements=n,
+            mean=_score(mean, m and m.mean, m and m.mean_error, n, _ENOUGH),
+            std=_score(std, m and m.std, m and m.std_error, n, _ENOUGH),
+            skew=_score(skew, m and m.skew, m and m.skew_error, n, _MANY),
+            least=least if n else 0.0,
+            largest=largest if n else 0.0,
+            not_finite=int(self._patterns.sum()) - n,
+            outside=self._outside(known, least, largest) if known is not None and n else 0,
+            ends=self._ends(known) if known is not None else None,
+            fit=misfit(counts, known.shares) if known is not None and random else None,
+            low=float(histogram.edges[0]),
+            high=float(histogram.edges[-1]),
+            counts=counts,
+            density=histogram.density(counts / n if n else counts),
+        )
+
+    def _moments(self) -> tuple[NDArray[np.float64], float, float]:
+        """The number of finite elements, the sums of their first three powers, the least and the largest."""
+        if self._dtype.itemsize != 2:
+            return self._powers, self._least, self._largest
+        counts, values = self._patterns.numpy(), values_of(self._dtype)
+        used = np.flatnonzero(counts)
+        used = used[np.isfinite(values[used])]
+        n, x = counts[used].astype(np.float64), values[used]
+        powers = np.array([n.sum(), n @ x, n @ x**2, n @ x**3])
+        return powers, float(x.min(initial=inf)), float(x.max(initial=-inf))
+
+    def _outside(self, known: Expected, least: float, largest: float) -> int:
+        """How many elements the law does not have; of four bytes the upper two are looked at, which never tells too many."""
+        low, high = known.bounds
+        values = values_of(self._dtype)
+        beyond = (values < low) | (values > high)
+        if self._dtype.itemsize != 2:  # the number of a pattern is the one that is next to zero
+            beyond = ((values < low) & (values < 0)) | ((values > high) & (values > 0))
+        count = int(self._patterns.numpy()[beyond & np.isfinite(values)].sum())
+        return max(count, int(least < low), int(largest > high))
+
+    def _ends(self, known: Expected) -> Score | None:
+        """The share of the elements on the outermost numbers that the law has; None where that tells nothing."""
+        n = int(self._patterns.sum())
+        if known.ends is None or n < _MANY:
+            return None
+        least, largest, share = known.ends
+        values = values_of(self._dtype)
+        found = float(self._patterns.numpy()[(values == least) | (values == largest)].sum()) / n
+        return Score(found, sqrt(share * (1 - share) / n))
+
+
+def _score(value: float, law: float | None, error: float | None, n: int, enough: int) -> Score:
+    """A statistic of n elements, and how it compares with the law's where there is one and they are enough to tell."""
+    if law is None or not error or n < enough:
+        return Score(value)
+    error /= sqrt(n)
+    return Score(value, error, (value - law) / error)
+
+
+def _held_bounds(law: Law, dtype: torch.dtype) -> tuple[float, float]:
+    """The least and the largest number that a law has in a tensor: those that are rounded to nearest may lie past its own."""
+    low, high = support(law)
+    if isinstance(law, Distribution):
+        return low, high
+    rounded = torch.tensor([low, high], dtype=torch.float64).to(dtype).tolist()
+    return min(low, rounded[0]) if low < high else rounded[0], max(high, rounded[1]) if low < high else rounded[1]
