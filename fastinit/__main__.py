@@ -1,5 +1,6 @@
 """The command line: ``python -m fastinit init``, ``verify``, ``plan`` and ``doctor``."""
 
+import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -31,18 +32,13 @@ def parser() -> ArgumentParser:
 
     init = commands.add_parser(
         "init",
-        help="fill the weights of a published architecture",
-        description="Fill the weights of a published architecture, every tensor by name; print a digest of all bits.",
-        epilog="presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values()),
+        help="fill the weights of a model",
+        description="Fill the weights of a model, every tensor by name; print a digest of all bits.",
+        epilog=_presets_text(),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    init.add_argument("preset", metavar="PRESET", type=_preset, help="one of those below")
-    _add_scheme(init)
+    _add_source(init)
     init.add_argument("--seed", type=_seed, default=0, metavar="N", help="in [0, 2**64) (%(default)s)")
-    init.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model is published)")
-    init.add_argument(
-        "--layers", type=_count, metavar="N", help="the first N layers (what fits in 60 %% of free memory)"
-    )
     init.add_argument("--device", metavar="NAME", help="cuda, cuda:1, cpu, ... (the best there is)")
     init.add_argument("--compare", action="store_true", help="time torch.nn.init on the same tensors too")
     init.add_argument(
@@ -59,6 +55,13 @@ def parser() -> ArgumentParser:
         help="write a checkpoint of all layers to this new folder, a tensor at a time",
     )
     init.add_argument(
+        "--shard-size",
+        type=_bytes,
+        default="5GB",
+        metavar="SIZE",
+        help="the most bytes of a file's tensors (%(default)s)",
+    )
+    init.add_argument(
         "--resume", action="store_true", help="with --out: go on with what a stopped run left, once it is proved"
     )
 
@@ -73,25 +76,10 @@ def parser() -> ArgumentParser:
         "plan",
         help="the law of each parameter, without filling it",
         description="Print what each parameter would be filled with.",
+        epilog=_presets_text(),
+        formatter_class=RawDescriptionHelpFormatter,
     )
-    plan.add_argument(
-        "source",
-        metavar="SOURCE",
-        nargs="?",
-        type=_source,
-        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
-    )
-    plan.add_argument(
-        "--rules",
-        "--method",
-        dest="method",
-        choices=("own", *METHODS),
-        help="the laws that the model's own initialisation has, or a method's (own; normal for a preset)",
-    )
-    plan.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
-    plan.add_argument(
-        "--recipe", type=_path, metavar="FILE", help="the laws that --save has stored, instead of a SOURCE"
-    )
+    _add_source(plan)
     plan.add_argument("--save", type=_path, metavar="FILE", help="store the model's own laws as JSON")
     plan.add_argument("--diff", type=_path, metavar="FILE", help="print what differs from laws that --save has stored")
 
@@ -103,11 +91,33 @@ def parser() -> ArgumentParser:
     return top
 
 
-def _add_scheme(command: ArgumentParser) -> None:
-    """The options that say which law a parameter gets."""
-    command.add_argument("--method", choices=METHODS, default="normal", help="the rule of the stds (%(default)s)")
+def _presets_text() -> str:
+    return "presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values())
+
+
+def _add_source(command: ArgumentParser) -> None:
+    """The options that say which model it is, and by which laws."""
     command.add_argument(
-        "--std", type=_std, default=0.02, metavar="X", help="the std that the method scales (%(default)s)"
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        type=_source,
+        help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
+    )
+    command.add_argument(
+        "--rules",
+        "--method",
+        choices=("own", *METHODS),
+        help="the laws that the model's own initialisation has, or a method's (own)",
+    )
+    command.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
+    command.add_argument("--recipe", type=_path, metavar="FILE", help="the laws that plan --save has stored")
+    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
+    command.add_argument(
+        "--layers",
+        type=_count,
+        metavar="N",
+        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
     )
 
 
@@ -176,14 +186,6 @@ def _seed(given: str) -> int:
     return number
 
 
-def _preset(given: str) -> str:
-    if given not in presets():
-        near = get_close_matches(given, presets(), n=1)
-        question = f": did you mean {near[0]}?" if near else ""
-        raise ArgumentTypeError(f"expected one of {', '.join(presets())}, got {given!r}{question}")
-    return given
-
-
 def _source(given: str) -> str:
     if given in presets() or ":" in given or is_config(given):
         return given
@@ -212,6 +214,15 @@ def _count(given: str) -> int:
     number = _integer(given)
     if number < 1:
         raise ArgumentTypeError(f"expected an integer >= 1, got {given}")
+    return number
+
+
+def _bytes(given: str) -> int:
+    """The bytes of a size as Hugging Face has it: 5GB, 500MB, 2GiB, or a number."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(?:([KMGT])(I?)B)?", given.upper())
+    number = int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2] or " ")) if found else 0
+    if number < 1:
+        raise ArgumentTypeError(f"expected a size like 5GB, 500MB or 2GiB, got {given!r}")
     return number
 
 

@@ -13,6 +13,7 @@ MICRO = replace(
     num_kv_heads=1, head_dim=2, num_experts=2, expert_hidden_size=3,
 )  # fmt: skip
 FILES = 15
+SMALL = ("--shard-size", "1")  # a file for each tensor
 
 
 def with_micro(monkeypatch):
@@ -22,7 +23,9 @@ def with_micro(monkeypatch):
 
 def write(directory, *options):
     """The exit code of writing micro-moe to a folder."""
-    return cli.main(["init", MICRO.name, "--method", "llama_depth", "--seed", "7", "--out", str(directory), *options])
+    return cli.main(
+        ["init", MICRO.name, "--method", "llama_depth", "--seed", "7", "--out", str(directory), *SMALL, *options]
+    )
 
 
 def read(directory):
@@ -47,20 +50,18 @@ def joined(header, data):
     return len(text).to_bytes(8, "little") + text + data
 
 
-def regroup(directory, count):
-    """Put the tensors of a checkpoint into that many files, as other writers do."""
-    files = weight_map(directory)
-    groups = [{} for _ in range(count)]
-    for k, (name, file) in enumerate(files.items()):
-        groups[k % count][name] = split((directory / file).read_bytes())
-        (directory / file).unlink()
-    for k, group in enumerate(groups):
-        header, data = {}, b""
-        for name, (alone, values) in group.items():
-            entry = {**alone[name], "data_offsets": [len(data), len(data) + len(values)]}
-            header |= {"__metadata__": alone["__metadata__"], name: entry}
-            data += values
-            files[name] = f"model-{k}.safetensors"
-        (directory / f"model-{k}.safetensors").write_bytes(joined(header, data))
-    index = json.loads((directory / INDEX).read_text())
-    (directory / INDEX).write_text(json.dumps({**index, "weight_map": files}))
+def document(directory):
+    """What the index says that all values follow from."""
+    return json.loads((directory / INDEX).read_text())["metadata"]["fastinit"]
+
+
+def header_document(path):
+    """What the header of a file says so of its own tensors."""
+    return json.loads(split(path.read_bytes())[0]["__metadata__"]["fastinit"])
+
+
+def flip(path):
+    """Turn the last bit of a file over."""
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)

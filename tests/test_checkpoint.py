@@ -1,5 +1,6 @@
 """A checkpoint is read by safetensors, and ``verify`` proves all that is in its folder."""
 
+import itertools
 import json
 import os
 import shutil
@@ -69,15 +70,14 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
     options = ["--method", "llama_depth", "--seed", "7", "--std", "0.03", "--dtype", dtype]
     assert cli.main(["init", "tiny-moe", *options, "--out", str(tmp_path / "c")]) == 0
     assert cli.main(["verify", str(tmp_path / "c")]) == 0
-    recipe = json.loads((tmp_path / "c" / INDEX).read_text())["metadata"]
     files = weight_map(tmp_path / "c")
     plan = plan_of(build(preset("tiny-moe")), Scheme("llama_depth", seed=7, std=0.03))
     assert list(files) == [planned.name for planned in plan]
     for planned in plan:
-        expected = torch.empty(planned.global_shape, dtype=getattr(torch, recipe["dtype"]))
+        expected = torch.empty(planned.global_shape, dtype=getattr(torch, cli._dtype(dtype)))
         fill_planned_(expected, planned)
         with safe_open(tmp_path / "c" / files[planned.name], framework="pt") as file:
-            assert file.metadata()["seed"] == "7"
+            assert json.loads(file.metadata()["fastinit"])["seed"] == 7
             got = file.get_tensor(planned.name)
         assert got.dtype == expected.dtype
         assert tensor_digest(got) == tensor_digest(expected)
@@ -85,22 +85,30 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
 
 def test_the_index_says_all_that_is_needed(written):
     index = json.loads((written / INDEX).read_text())
-    assert index["metadata"] == {
-        "total_size": 2 * numel(checkpoints.MICRO, 1),
-        "preset": "micro-moe",
-        "layers": 1,
-        "method": "llama_depth",
-        "std": 0.02,
-        "seed": 7,
-        "dtype": "bfloat16",
+    document = index["metadata"].pop("fastinit")
+    assert index["metadata"] == {"total_size": 2 * numel(checkpoints.MICRO, 1)}
+    tensors = document.pop("tensors")
+    assert document == {
+        "format": 1,
         "stream_version": fastinit.STREAM_VERSION,
+        "source": "micro-moe",
+        "rules": "llama_depth, std 0.02",
+        "seed": 7,
+        "beside": {},
+    }
+    assert [tensor["name"] for tensor in tensors] == list(index["weight_map"])
+    assert tensors[0] == {
+        "name": "embeddings.weight",
+        "dtype": "bfloat16",
+        "shape": [3, 4],
+        "tiles": [{"law": "Normal", "mean": 0.0, "std": 1.0}],
     }
     assert {path.name for path in written.iterdir()} == {*index["weight_map"].values(), INDEX}
 
 
 def test_verify_proves_it(written, verified):
     elements = numel(checkpoints.MICRO, 1)
-    given = "micro-moe, 1 layers, method llama_depth, std 0.02, seed 7, bfloat16"
+    given = "micro-moe, rules 'llama_depth, std 0.02', seed 7"
     assert verified(written) == (
         0,
         f"all bits of {elements} elements in {checkpoints.FILES} tensors are those of {given}\n",
@@ -112,11 +120,18 @@ def test_verify_needs_no_safetensors(written, verified, monkeypatch):
     assert verified(written)[0] == 0
 
 
-def test_tensors_may_share_a_file(copied, verified):
-    """How tensors are spread over files is the index's own affair, as it is with other writers."""
-    checkpoints.regroup(copied, 4)
-    assert len(list(copied.iterdir())) == 5
-    assert verified(copied)[0] == 0
+def test_tensors_share_a_file_up_to_its_size(tmp_path, verified, monkeypatch):
+    checkpoints.with_micro(monkeypatch)
+    assert write(tmp_path / "c", "--shard-size", "100") == 0
+    groups = {}
+    for name, file in weight_map(tmp_path / "c").items():
+        with safe_open(tmp_path / "c" / file, framework="pt") as opened:
+            groups.setdefault(file, []).append(opened.get_tensor(name).nbytes)
+    assert list(groups) == [f"model-{k:05d}-of-{len(groups):05d}.safetensors" for k in range(1, len(groups) + 1)]
+    sizes = list(groups.values())
+    assert all(sum(group) <= 100 or len(group) == 1 for group in sizes)
+    assert all(sum(group) + following[0] > 100 for group, following in itertools.pairwise(sizes))
+    assert verified(tmp_path / "c")[0] == 0
 
 
 @pytest.mark.parametrize("part", [2**26, 1, 5, 24])
@@ -208,22 +223,33 @@ def test_another_total_size_is_named(copied, verified, size):
     assert out.startswith(f"{INDEX}: its total_size is {size:,}, expected ")
 
 
+def set_document(**changes):
+    """Change the document in a header, which is a text there."""
+
+    def change(header):
+        document = json.loads(header["__metadata__"]["fastinit"])
+        header["__metadata__"]["fastinit"] = json.dumps(document | changes)
+
+    return change
+
+
 def test_headers_say_the_recipe_of_the_index(copied, verified):
     files = list(weight_map(copied).values())
-    change_header(copied / files[0], lambda header: header["__metadata__"].update(seed="8"))
-    change_header(copied / files[1], lambda header: header["__metadata__"].pop("preset"))
-    change_header(copied / files[2], lambda header: header.pop("__metadata__"))
-    change_header(copied / files[3], lambda header: header["__metadata__"].update(author="\x1b[2J"))
-    change_header(copied / files[4], lambda header: header["__metadata__"].update(author=None))
+    changes = (
+        set_document(seed=8),
+        lambda header: header["__metadata__"].pop("fastinit"),
+        lambda header: header.pop("__metadata__"),
+        lambda header: header["__metadata__"].update(author="\x1b[2J"),
+        lambda header: header["__metadata__"].update(author=None),
+        lambda header: header["__metadata__"].update(format=None),
+        set_document(beside={"config.json": "0"}),
+    )
+    for file, change in zip(files, changes, strict=False):
+        change_header(copied / file, change)
     code, out = verified(copied)
     assert code == 1
-    assert f"{files[0]}: its header has other metadata than the index: seed 8 for 7\n" in out
-    assert f"{files[1]}: its header has other metadata than the index: preset None for micro-moe\n" in out
-    assert (
-        f"{files[2]}: its header has other metadata than the index: dtype None for bfloat16, format None for pt" in out
-    )
-    assert f"{files[3]}: its header has other metadata than the index: author '\\x1b[2J' for None\n" in out
-    assert f"{files[4]}: its header has other metadata than the index: author None for None\n" in out
+    for k, file in enumerate(files):
+        assert (f"{file}: its header has other metadata than the index" in out) == (k < len(changes))
 
 
 def test_a_tensor_that_only_the_header_has_is_named(copied, verified):
@@ -256,6 +282,9 @@ def test_tensors_lie_side_by_side_in_their_file(copied, verified, between):
     header, data = checkpoints.split((copied / files[one]).read_bytes())
     begin = 0 if between is None else len(data) + len(between)
     header[two] = {**header[one], "data_offsets": [begin, begin + len(data)]}
+    document = json.loads(header["__metadata__"]["fastinit"])
+    document["tensors"] += checkpoints.header_document(copied / files[two])["tensors"]
+    header["__metadata__"]["fastinit"] = json.dumps(document)
     whole = data if between is None else data + between + data
     (copied / files[one]).write_bytes(checkpoints.joined(header, whole))
     (copied / files[two]).unlink()
@@ -285,7 +314,15 @@ def test_names_cannot_forge_a_line(copied, verified, name):
 
 
 def set_recipe(key, value):
-    return lambda index: index["metadata"].update({key: value})
+    return lambda index: index["metadata"]["fastinit"].update({key: value})
+
+
+def set_tensor(key, value):
+    return lambda index: index["metadata"]["fastinit"]["tensors"][0].update({key: value})
+
+
+def set_tile(key, value):
+    return lambda index: index["metadata"]["fastinit"]["tensors"][0]["tiles"][0].update({key: value})
 
 
 def set_file(value):
@@ -312,17 +349,26 @@ MALFORMED = {
     "file the folder": set_file("."),
     "file with NUL": set_file("a\0b"),
     "file with newline": set_file("a\nb"),
-    **{f"dtype {name}": set_recipe("dtype", name) for name in ("float8_e4m3fn", "int8", "os", "load", "__class__", "", 5)},
-    **{f"std {std}": set_recipe("std", std) for std in (1e308, 1e39, -1.0, True, None, "0.02", 10**40)},
+    "no document": lambda index: index["metadata"].pop("fastinit") and None,
+    **{f"document {value}": lambda index, value=value: index["metadata"].update(fastinit=value) for value in (None, [], 5, "{}")},
+    **{f"dtype {name}": set_tensor("dtype", name)
+       for name in ("float8_e4m3fn", "int8", "os", "load", "__class__", "", 5, None, ["float32"])},
+    **{f"shape {shape}": set_tensor("shape", shape) for shape in (None, 3, [3.0, 4], [True, 4], [-3, -4], "34")},
+    **{f"name {name}": set_tensor("name", name) for name in (None, 5, "lm_head.norm.weight", ["a"])},
+    **{f"tiles {tiles}": set_tensor("tiles", tiles) for tiles in (None, 5, [], [{}], [5], ["law"], {"law": "Normal"})},
+    **{f"std {std}": set_tile("std", std) for std in (-1.0, True, None, "0.02", 10**40, 0)},
+    **{f"law {law}": set_tile("law", law) for law in ("Cauchy", None, 5, ["Normal"], "__class__")},
+    "a tile of more": set_tile("more", 1.0),
+    "a tensor of more": set_tensor("more", 1.0),
     **{f"seed {seed}": set_recipe("seed", seed) for seed in (-1, 2**64, True, "7", 7.0, [7])},
-    **{f"layers {layers}": set_recipe("layers", layers) for layers in (0, -1, 2, 1.0, True, None, 10**30)},
-    "layers of 4,000 digits": set_recipe("layers", 10**4000),
-    **{f"method {method}": set_recipe("method", method) for method in ("xavier", None, ["normal"])},
-    **{f"preset {name}": set_recipe("preset", name) for name in ("gpt", None, {}, "\x1b[2J")},
+    **{f"rules {rules}": set_recipe("rules", rules) for rules in (5, None, ["normal"])},
+    **{f"source {name}": set_recipe("source", name) for name in (5, None, {})},
     **{f"stream version {number}": set_recipe("stream_version", number) for number in (1, 2.0, True, None, "2")},
-    **{f"total_size {size}": set_recipe("total_size", size) for size in (None, "5", 5.0, True)},
+    **{f"format {number}": set_recipe("format", number) for number in (0, 2, 1.0, True, None, "1")},
+    **{f"total_size {size}": lambda index, size=size: index["metadata"].update(total_size=size)
+       for size in (None, "5", 5.0, True)},
     "a key more": set_recipe("author", "me"),
-    "a key less": lambda index: index["metadata"].pop("seed") and None,
+    "a key less": lambda index: index["metadata"]["fastinit"].pop("seed") and None,
 }  # fmt: skip
 
 
@@ -338,19 +384,15 @@ def test_a_malformed_index_is_told_in_a_line(written, tmp_path, verified, change
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("change", "said"),
     [
-        (
-            "stream_version",
-            str(fastinit.STREAM_VERSION),
-            f", got '{fastinit.STREAM_VERSION}'",
-        ),
-        ("total_size", "304", "total_size: expected an integer, got '304'"),
-        ("seed", "7", "seed: expected int, got '7'"),
+        (set_recipe("stream_version", str(fastinit.STREAM_VERSION)), f", got '{fastinit.STREAM_VERSION}'"),
+        (lambda index: index["metadata"].update(total_size="304"), "total_size: expected an integer, got '304'"),
+        (set_recipe("seed", "7"), "seed: expected int, got '7'"),
     ],
 )
-def test_a_number_as_text_is_told_from_a_number(copied, verified, key, value, said):
-    change_index(copied, set_recipe(key, value))
+def test_a_number_as_text_is_told_from_a_number(copied, verified, change, said):
+    change_index(copied, change)
     assert said in verified(copied)[1]
 
 

@@ -14,9 +14,9 @@ from fastinit import LocalShard
 from fastinit.__main__ import _DTYPES as main_dtypes
 from fastinit.__main__ import main
 from fastinit.backends import reference
-from fastinit.cli import digest, init, memory, progress
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.shard_file import FORMAT_NAMES
+from fastinit.cli import digest, init, memory, progress
 from fastinit.fill import Fill
 from fastinit.law.formats import FORMATS
 from fastinit.law.transformed import Constant

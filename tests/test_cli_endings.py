@@ -13,8 +13,8 @@ from checkpoints import INDEX
 from forked import Forked
 
 from fastinit import __main__ as cli
-from fastinit.cli import doctor, init
 from fastinit.checkpoint.errors import Stopped
+from fastinit.cli import doctor, init
 from fastinit.cli.signals import stoppable
 from fastinit.model.presets import presets
 

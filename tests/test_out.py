@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import checkpoints
 import pytest
-from checkpoints import FILES, INDEX, read, write
+from checkpoints import FILES, INDEX, SMALL, flip, read, write
 
 from fastinit import __main__ as cli
-from fastinit.cli import contents
+from fastinit.checkpoint import contents
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def whole(tmp_path):
 
 def at_fill(monkeypatch, count, action):
     """Do something when the fill of that number begins."""
-    fill, calls = contents.fill_planned_, []
+    fill, calls = contents.fill_task_, []
 
     def filling(*arguments):
         calls.append(arguments)
@@ -40,7 +40,7 @@ def at_fill(monkeypatch, count, action):
             action()
         fill(*arguments)
 
-    monkeypatch.setattr(contents, "fill_planned_", filling)
+    monkeypatch.setattr(contents, "fill_task_", filling)
 
 
 def interrupt(monkeypatch, directory, count, number=signal.SIGTERM):
@@ -182,7 +182,7 @@ def test_a_disk_that_becomes_full_ends_in_a_line(tmp_path, capsys, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        code = cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c")])
+        code = cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c"), *SMALL])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert code == 2
@@ -199,7 +199,7 @@ def test_space_is_taken_before_it_is_filled(tmp_path, monkeypatch):
         seen.extend(path.stat().st_blocks * 512 >= path.stat().st_size for path in partial.iterdir())
 
     at_fill(monkeypatch, FILES - 1, no_holes)
-    assert cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c")]) == 0
+    assert cli.main(["init", "tiny-moe", "--out", str(tmp_path / "c"), *SMALL]) == 0
     assert len(seen) == FILES
     assert all(seen)
 
@@ -331,12 +331,6 @@ def test_resume_without_a_partial_starts_anew(tmp_path, whole):
     assert read(tmp_path / "c") == whole
 
 
-def flip(path):
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-
-
 def cut(path):
     os.truncate(path, path.stat().st_size - 1)
 
@@ -357,7 +351,7 @@ def fifo(path):
 
 def other_recipe(path):
     header, data = checkpoints.split(path.read_bytes())
-    header["__metadata__"]["seed"] = "8"
+    header["__metadata__"]["fastinit"] = header["__metadata__"]["fastinit"].replace('"seed": 7', '"seed": 8')
     path.write_bytes(checkpoints.joined(header, data))
 
 
@@ -376,8 +370,8 @@ def test_another_recipe_is_not_gone_on_with(tmp_path, capsys, monkeypatch):
     before = read(partial)
     for option, said in (
         (("--seed", "8"), "seed 7"),
-        (("--std", "0.5"), "std 0.02"),
-        (("--dtype", "fp32"), "dtype bfloat16"),
+        (("--std", "0.5"), "rules 'llama_depth, std 0.02'"),
+        (("--dtype", "fp32"), "other tensors"),
     ):
         assert write(tmp_path / "c", "--resume", *option) == 2
         assert f"--resume: {partial} is of another recipe: {said}" in capsys.readouterr().err
@@ -449,16 +443,16 @@ def test_what_has_the_name_is_on_the_disk(tmp_path, monkeypatch, stopped_at):
 SLOW = """
 import sys, threading
 import checkpoints, pytest
-from fastinit.cli import contents
+from fastinit.checkpoint import contents
 checkpoints.with_micro(pytest.MonkeyPatch())
-fill, calls = contents.fill_planned_, []
+fill, calls = contents.fill_task_, []
 def filling(*arguments):
     calls.append(arguments)
     if len(calls) == 6:
         print("here", flush=True)
         threading.Event().wait()
     fill(*arguments)
-contents.fill_planned_ = filling
+contents.fill_task_ = filling
 sys.exit(checkpoints.write(sys.argv[1]))
 """
 

@@ -41,9 +41,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": _FILLS,
     "recipe": {"model", *_FILLS, "version"},
     "integrations": {"recipe", "model", *_FILLS},
-    "cli": {"recipe", "model", "backends", *_FILLS},
-    "__init__": {"recipe", "model", "backends", *_FILLS},
-    "__main__": {"cli", "model", "version"},
+    "checkpoint": {"recipe", "model", *_FILLS, "version"},
+    "cli": {"checkpoint", "recipe", "model", "backends", *_FILLS},
+    "__init__": {"checkpoint", "recipe", "model", "backends", *_FILLS},
+    "__main__": {"checkpoint", "cli", "model", "version"},
 }
 # These are plain Python, so that a launcher without torch can use their text, and so that they stay easy to test.
 WITHOUT_TORCH = (
@@ -111,7 +112,9 @@ def test_imports_go_one_way(module: str) -> None:
     assert reached <= MAY_IMPORT[own], f"{module} imports what is above it"
 
 
-@pytest.mark.parametrize("folder", ["law", "shard", "init", "model", "recipe", "backends", "integrations", "cli"])
+@pytest.mark.parametrize(
+    "folder", ["law", "shard", "init", "model", "recipe", "backends", "integrations", "checkpoint", "cli"]
+)
 def test_a_wing_says_what_it_holds(folder: str) -> None:
     """Each file by its name, and who may import from it."""
     text = ast.get_docstring(ast.parse(SOURCES[f"fastinit.{folder}.__init__"].read_text("utf-8"))) or ""

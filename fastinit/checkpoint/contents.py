@@ -63,9 +63,9 @@ class Contents:
 
     def only(self, names: Sequence[str]) -> "Contents":
         """The same with these tensors alone, as one file of several holds them."""
-        return replace(
-            self, entries={name: self.entries[name] for name in names}, dtypes={name: self.dtypes[name] for name in names}
-        )
+        entries = {name: self.entries[name] for name in names}
+        dtypes = {name: self.dtypes[name] for name in names}
+        return replace(self, entries=entries, dtypes=dtypes, beside={})
 
     def _tasks(self, name: str, tensor: Tensor, shard: LocalShard | None) -> Iterator[Task]:
         entry = self.entries[name]

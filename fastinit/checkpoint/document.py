@@ -9,6 +9,7 @@ A tensor whose values no law describes has ``"derived": true`` in the place of t
 """
 
 import hashlib
+import json
 from typing import Any
 
 import torch
@@ -17,12 +18,12 @@ from fastinit.checkpoint.contents import Contents
 from fastinit.model.shown import quoted, shown
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.stored import entry_from, entry_json
-from fastinit.shard.storage import DTYPES, dtype_name
+from fastinit.shard.storage import STORED, dtype_name
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
 _FORMAT = 1
-_DTYPES = {dtype_name(dtype): dtype for dtype in DTYPES}
+_DTYPES = {dtype_name(dtype): dtype for dtype in STORED}
 _KEYS = {"format", "stream_version", "source", "rules", "seed", "tensors", "beside"}
 
 
@@ -62,7 +63,10 @@ def contents_from(document: Any) -> Contents:
         if entry.name in entries:
             raise ValueError(f"{shown(entry.name)}: is there twice")
         entries[entry.name], dtypes[entry.name] = entry, dtype
-    return Contents(document["source"], document["rules"], document["seed"], entries, dtypes)
+    found = Contents(document["source"], document["rules"], document["seed"], entries, dtypes)
+    if _text(document_of(found) | {"beside": document["beside"]}) != _text(document):  # 0 for 0.0, or more than is read
+        raise ValueError("tensors: not as they are written")
+    return found
 
 
 def summary(contents: Contents) -> str:
@@ -70,9 +74,13 @@ def summary(contents: Contents) -> str:
     return f"{shown(contents.source)}, rules {shown(contents.rules)}, seed {contents.seed}"
 
 
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True)
+
+
 def _row(entry: Entry, dtype: torch.dtype) -> dict[str, Any]:
     row = entry_json(entry)
-    values = {"derived": True} if entry.computed is not None else {"tiles": row["tiles"]}
+    values = {"tiles": row["tiles"]} if entry.tiles else {"derived": True}
     return {"name": entry.name, "dtype": dtype_name(dtype), "shape": row["shape"], **values}
 
 

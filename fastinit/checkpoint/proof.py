@@ -1,7 +1,8 @@
 """Whether a checkpoint is what its index says: every name in the folder, every header, every bit."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +11,7 @@ import torch
 
 from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.files import open_regular, problem_text
-from fastinit.checkpoint.index import INDEX
+from fastinit.checkpoint.index import INDEX, Index, header_metadata
 from fastinit.checkpoint.shard_file import FORMAT_NAMES, Header, read_header
 from fastinit.model.shown import shown
 from fastinit.shard.bits import bits_of
@@ -19,66 +20,70 @@ from fastinit.shard.geometry import LocalShard, Shape
 _CHUNK = 2**26  # elements that are regenerated at a time
 
 
-def folder_problems(directory: Path, contents: Contents, advance: Callable[[int], object]) -> Iterator[tuple[str, str]]:
-    """All that keeps a folder, with the contents' own index, from holding them: (a tensor or a file, what is wrong with it).
+def folder_problems(
+    directory: Path, index: Index, contents: Contents, advance: Callable[[int], object]
+) -> Iterator[tuple[str, str]]:
+    """All that keeps a folder, with this index, from holding the contents: (a tensor or a file, what is wrong with it).
 
-    ``advance`` is told the elements of each file when it is done.
+    ``advance`` is told the bytes of each file's tensors when it is done.
     """
-    index, shapes = contents.index, contents.shapes
+    beside = index.document["beside"]
     with os.scandir(directory) as entries:
         present = {entry.name for entry in entries}
-    for name in sorted(present - {INDEX} - set(index.files.values())):
+    for name in sorted(present - {INDEX} - set(index.files.values()) - beside.keys()):
         yield name, "is in the folder, and the index does not name it"
+    for name, digest in beside.items():
+        problem = _beside_problem(directory / name, digest) if Path(name).name == name else "is no name of a file"
+        if problem:
+            yield name, problem
     if index.total_size != contents.total_size:
         yield INDEX, f"its total_size is {index.total_size:,}, expected {contents.total_size:,}"
-    for name in sorted(index.files.keys() - shapes.keys()):
+    for name in sorted(index.files.keys() - set(contents)):
         yield name, "is not a tensor of the model"
-    for name in shapes:
+    for name in contents:
         if name not in index.files:
             yield name, "is missing"
-    tensors_of: dict[str, list[str]] = {file: [] for file in index.files.values()}
-    for name, file in index.files.items():
-        if name in shapes:
-            tensors_of[file].append(name)
-    for file, tensors in tensors_of.items():
-        yield from file_problems(directory / file, tensors, contents)
-        advance(sum(prod(shapes[name]) for name in tensors))
+    for file, names in index.groups().items():
+        mine = set(names)
+        group = contents.only([name for name in contents if name in mine])
+        yield from file_problems(directory / file, group)
+        advance(group.total_size)
 
 
-def file_problems(path: Path, tensors: Sequence[str], contents: Contents) -> Iterator[tuple[str, str]]:
-    """All that keeps a file from holding exactly these tensors and the index's recipe; it is read a part at a time."""
+def file_problems(path: Path, contents: Contents) -> Iterator[tuple[str, str]]:
+    """All that keeps a file from holding exactly these contents; it is read a part at a time."""
     try:
         with open_regular(path) as file:
             header = read_header(file)
-            yield from _header_problems(path.name, header, tensors, contents.index.header_metadata())
-            for name in tensors:
+            yield from _header_problems(path.name, header, contents)
+            for name in contents:
                 problem = _tensor_problem(file, header, name, contents)
                 if problem:
                     yield name, problem
     except (OSError, ValueError) as error:
         reason = problem_text(error) if isinstance(error, OSError) else str(error)
-        for name in tensors or (path.name,):
+        for name in tuple(contents) or (path.name,):
             yield name, f"cannot be read: {shown(path.name)}: {reason}"
 
 
-def _header_problems(
-    file: str, header: Header, tensors: Sequence[str], metadata: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
-    for name in sorted(header.entries.keys() - set(tensors)):
+def _beside_problem(path: Path, digest: object) -> str | None:
+    try:
+        with open_regular(path) as file:
+            same = hashlib.sha256(file.read()).hexdigest() == digest
+    except OSError as error:
+        return f"cannot be read: {problem_text(error)}"
+    return None if same else "is not as it was written"
+
+
+def _header_problems(file: str, header: Header, contents: Contents) -> Iterator[tuple[str, str]]:
+    for name in sorted(header.entries.keys() - set(contents)):
         yield file, f"holds {shown(name)}, which the index does not say"
-    found = header.metadata
-    others = [
-        key
-        for key in sorted(found.keys() | metadata.keys())
-        if key not in found or key not in metadata or found[key] != metadata[key]  # null is not missing
-    ]
-    if others:
-        pairs = (f"{shown(key)} {shown(found.get(key))} for {shown(metadata.get(key))}" for key in others)
-        yield file, f"its header has other metadata than the index: {', '.join(pairs)}"
+    if header.metadata != header_metadata(contents):
+        yield file, "its header has other metadata than the index"
 
 
 def _tensor_problem(file: BinaryIO, header: Header, name: str, contents: Contents) -> str | None:
-    shape, dtype = contents.shapes[name], contents.dtype
+    shape, dtype = contents.shape(name), contents.dtypes[name]
     entry = header.entries.get(name)
     if entry is None:
         return "is missing in its file"
@@ -93,7 +98,7 @@ def _tensor_problem(file: BinaryIO, header: Header, name: str, contents: Content
         memory = stored.view(-1).view(torch.uint8).numpy()
         if file.readinto(memory) != memory.nbytes:  # type: ignore[attr-defined]
             return "cannot be read: the file became shorter"
-        contents.fill(name, again, box)
+        contents.fill_(name, again, box)
         different = (bits_of(stored) != bits_of(again)).flatten()
         count = int(different.count_nonzero())
         if count and first < 0:

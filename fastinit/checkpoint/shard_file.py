@@ -6,6 +6,7 @@ safetensors itself writes from memory that is already filled. Here a file's own 
 import json
 import mmap
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,9 +16,21 @@ import torch
 
 from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.files import JSON_LIMIT, parse_json
+from fastinit.checkpoint.index import header_metadata
 from fastinit.shard.geometry import Shape
 
-FORMAT_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64"}
+FORMAT_NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float64: "F64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _ALIGNMENT = 64  # bytes; of the data in the file
 
 
@@ -40,32 +53,41 @@ class Header:
     start: int
 
 
-def header_bytes(name: str, contents: Contents) -> bytes:
-    """The beginning of a file of one tensor, up to its data."""
-    shape, size = list(contents.shapes[name]), contents.size(name)
-    entry = {"dtype": FORMAT_NAMES[contents.dtype], "shape": shape, "data_offsets": [0, size]}
-    text = json.dumps({"__metadata__": contents.index.header_metadata(), name: entry}).encode()
+def header_bytes(contents: Contents) -> bytes:
+    """The beginning of a file of these tensors, up to their data."""
+    fields: dict[str, Any] = {"__metadata__": header_metadata(contents)}
+    end = 0
+    for name in contents:
+        begin, end = end, end + contents.size(name)
+        dtype, shape = FORMAT_NAMES[contents.dtypes[name]], contents.shape(name)
+        fields[name] = {"dtype": dtype, "shape": shape, "data_offsets": (begin, end)}
+    text = json.dumps(fields).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     return len(text).to_bytes(8, "little") + text
 
 
-def write_file(path: Path, name: str, contents: Contents) -> None:
-    """Write a file of one tensor, filled in the file's own memory, and wait until it is on the disk.
+def write_file(path: Path, contents: Contents, advance: Callable[[int], object]) -> None:
+    """Write a file of these tensors, filled in the file's own memory, and wait until it is on the disk.
 
     What has the path already is replaced. The disk's space is taken first: a full disk is an ``OSError`` here, where
-    writing to the memory of a file with holes would end the process by SIGBUS.
+    writing to the memory of a file with holes would end the process by SIGBUS. ``advance`` is told the bytes of each tensor.
     """
     path.unlink(missing_ok=True)
-    beginning, shape = header_bytes(name, contents), contents.shapes[name]
+    beginning = header_bytes(contents)
     with path.open("x+b") as file:
         file.write(beginning)
         file.flush()
-        os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.size(name))
-        if prod(shape):  # torch makes no tensor of no memory
-            memory = mmap.mmap(file.fileno(), 0)
-            elements = torch.frombuffer(memory, dtype=contents.dtype, count=prod(shape), offset=len(beginning))
-            contents.fill(name, elements.view(shape), None)
-            memory.flush()
+        os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.total_size)
+        memory = mmap.mmap(file.fileno(), 0)
+        reached = len(beginning)
+        for name in contents:
+            shape = contents.shape(name)
+            if prod(shape):  # torch makes no tensor of no memory
+                elements = torch.frombuffer(memory, dtype=contents.dtypes[name], count=prod(shape), offset=reached)
+                contents.fill_(name, elements.view(shape))
+            reached += contents.size(name)
+            advance(contents.size(name))
+        memory.flush()
         os.fsync(file.fileno())
 
 

@@ -1,10 +1,8 @@
 """The command line. Its commands are init.py, plan.py, verify.py and doctor.py, each with ``run(arguments)``.
 
 source.py says what is filled, framework.py where it is a framework's model, and device.py where, distributed.py does it
-under torchrun, report.py, digest.py, stopwatch.py, progress.py and memory.py tell of it. A checkpoint is written by
-checkpoint.py, gone on with by resume.py and proved by proof.py: place.py holds its name, recipe.py is what it is made
-from, shard_file.py, index.py, contents.py and files.py are its parts. errors.py, signals.py and process.py are the ways
-in which a command ends.
+under torchrun, table.py, digest.py, stopwatch.py, progress.py and memory.py tell of it. signals.py and process.py are the
+ways in which a command ends.
 
 Nothing but __main__.py, which has the options, may import from here. A new command is a module with ``run`` and its
 options there.

@@ -1,4 +1,4 @@
-"""``torchrun ... -m fastinit init PRESET``: the same model as DTensors, each rank filling its own shards."""
+"""``torchrun ... -m fastinit init SOURCE``: the same model as DTensors, each rank filling its own shards."""
 
 import logging
 from argparse import Namespace
@@ -12,31 +12,33 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from fastinit.checkpoint.errors import UsageError
 from fastinit.cli.device import backend_name, device_of_rank
 from fastinit.cli.digest import digest_of_lines, tensor_digest
-from fastinit.checkpoint.errors import UsageError
-from fastinit.cli.memory import choose_layers, free_bytes
+from fastinit.cli.in_memory import chosen_layers, dtype_of
+from fastinit.cli.memory import free_bytes
 from fastinit.cli.table import FASTINIT, roles_table, totals
-from fastinit.cli.source import asked_plan, asked_preset, by_role, heading, materialised, of_preset
+from fastinit.cli.source import Asked, asked, by_role, heading, materialised
 from fastinit.cli.stopwatch import Stopwatch
 from fastinit.model.filling import fill_plan_
 from fastinit.model.planned import Planned
 from fastinit.model.report import row_of
-from fastinit.model.roles import Role
+from fastinit.model.roles import Named, Role
 from fastinit.shard.storage import dtype_name
 
 _PATIENCE = timedelta(seconds=30)
-_EXPERTS = (Role.EXPERT_W1, Role.EXPERT_W2, Role.EXPERT_W3)
-# The dimension that tensor parallelism splits: outputs of column-parallel layers, inputs of row-parallel ones, the vocabulary.
-_TENSOR_PARALLEL = {
-    Role.EMBEDDING: 0,
-    Role.FINAL_OUTPUT: 0,
-    Role.ATTENTION_IN: 0,
-    Role.ATTENTION_OUT: 1,
-    Role.EXPERT_W1: 2,
-    Role.EXPERT_W3: 2,
-    Role.EXPERT_W2: 1,
+# What expert parallelism splits along the experts, and tensor parallelism along the outputs or the inputs of a layer.
+_EXPERTS = {Role.EXPERT_W1, Role.EXPERT_W2, Role.EXPERT_W3, Role.EXPERT_UP_GATE}
+_BY_OUTPUTS = {
+    Role.FINAL_OUTPUT,
+    Role.ATTENTION_IN,
+    Role.FEED_FORWARD_W1,
+    Role.FEED_FORWARD_W3,
+    Role.EXPERT_W1,
+    Role.EXPERT_W3,
+    Role.EXPERT_UP_GATE,
 }
+_BY_INPUTS = {Role.ATTENTION_OUT, Role.FEED_FORWARD_W2, Role.EXPERT_W2}
 
 
 def run(arguments: Namespace) -> int:
@@ -77,21 +79,21 @@ def _meet(device: torch.device, problem: UsageError | None) -> None:
 def _run(arguments: Namespace, device: torch.device) -> int:
     world, rank = dist.get_world_size(), dist.get_rank()
     mesh = _mesh(arguments, device, world)
-    known, dtype = asked_preset(arguments)
     # On a CPU the ranks share the memory; each GPU has its own.
     free = free_bytes(device) * (world if device.type == "cuda" else 1)
-    layers, reason = _chosen_by_first(lambda: choose_layers(known, dtype.itemsize, free, arguments.layers))
-    model = of_preset(known, layers, dtype)
-    plan = asked_plan(model, arguments)
+    layers, reason = _chosen_by_first(lambda: chosen_layers(arguments, free))
+    wanted = asked(arguments, layers)
+    plan = wanted.plan()
+    dtype = dtype_of(plan)
 
     say = print if rank == 0 else lambda *_, **__: None
-    say(heading(known, layers, reason, dtype))
+    say(heading(wanted, plan, layers, reason))
     degrees = ", ".join(f"{name} {n}" for name, n in zip(mesh.mesh_dim_names or (), mesh.shape, strict=True))
     settings = f"{device.type}, {backend_name(device)} backend, {dtype_name(dtype)}, seed {arguments.seed}"
     say(f"{world} ranks ({degrees}), {settings}", flush=True)
 
-    _shard(model, plan, mesh)
-    plan = materialised(model, arguments, device)
+    _shard(wanted, plan, mesh)
+    plan = materialised(wanted, device)
     for _, members in by_role(plan):
         fill_plan_(members)  # compiled before the clock runs
     watch = Stopwatch(device)
@@ -117,7 +119,7 @@ def _run(arguments: Namespace, device: torch.device) -> int:
     return 0 if collectives == 0 else 1
 
 
-def _chosen_by_first(choose: Callable[[], tuple[int, str]]) -> tuple[int, str]:
+def _chosen_by_first(choose: Callable[[], tuple[int | None, str]]) -> tuple[int | None, str]:
     """What rank 0 chooses; each rank by itself may find another amount of free memory. A ``UsageError`` is everyone's."""
     outcome: list[Any] = [None, None]
     if dist.get_rank() == 0:
@@ -147,24 +149,44 @@ def _mesh(arguments: Namespace, device: torch.device, world: int) -> DeviceMesh:
     )
 
 
-def _shard(model: nn.Module, plan: Sequence[Planned], mesh: DeviceMesh) -> None:
-    """Split the model's parameters by expert and tensor parallelism, then by FSDP2."""
+def _shard(wanted: Asked, plan: Sequence[Planned], mesh: DeviceMesh) -> None:
+    """Split the model's parameters by expert and tensor parallelism, then by FSDP2.
+
+    What no name tells how to split, each rank has a whole one of.
+    """
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import Placement, Replicate, Shard, distribute_tensor
 
+    model = wanted.model
     names = tuple(name for name in ("ep", "tp") if mesh[name].size() > 1)
     for planned in plan if names else ():
-        splits: dict[str, Placement] = {"ep": Replicate(), "tp": Replicate()}
-        role = Role(planned.role)
-        if role in _EXPERTS:
-            splits["ep"] = Shard(0)
-        if role in _TENSOR_PARALLEL:
-            splits["tp"] = Shard(_TENSOR_PARALLEL[role])
+        dims = _dims(wanted.named.get(planned.name))
+        splits: dict[str, Placement] = {
+            name: Replicate() if dim is None else Shard(dim) for name, dim in zip(("ep", "tp"), dims, strict=True)
+        }
         inner = mesh[names] if len(names) > 1 else mesh[names[0]]
         weight = distribute_tensor(planned.parameter.detach(), inner, [splits[name] for name in names])
         owner, _, name = planned.paths[0].rpartition(".")
         setattr(model.get_submodule(owner), name, nn.Parameter(weight))
     fully_shard(model, mesh=mesh["dp"])
+
+
+def _dims(named: Named | None) -> tuple[int | None, int | None]:
+    """The dimensions of a parameter that expert and tensor parallelism split, by the layout that its name tells.
+
+    >>> _dims(Named("experts.down_proj", Role.EXPERT_W2, "e o i"))
+    (0, 2)
+    """
+    if named is None:
+        return None, None
+    layout = named.inputs.split()
+    experts = layout.index("e") if named.role in _EXPERTS and "e" in layout else None
+    if named.role is Role.EMBEDDING:
+        return experts, 0
+    for roles, letter in ((_BY_OUTPUTS, "o"), (_BY_INPUTS, "i")):
+        if named.role in roles and letter in layout:
+            return experts, layout.index(letter)
+    return experts, None
 
 
 def _collectives(fill_all: Callable[[], object]) -> int:

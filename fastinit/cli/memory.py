@@ -8,7 +8,6 @@ import torch
 from fastinit.checkpoint.errors import UsageError
 from fastinit.model.presets import Preset
 from fastinit.model.shown import size_text
-from fastinit.model.skeleton import numel
 
 # The rest is for what a fill is compared with: torch's takes three to four times the largest tensor.
 SHARE = 0.6
@@ -47,19 +46,24 @@ def _cgroup_bytes() -> list[int]:
     return left
 
 
+def check_fits(size: int, free: int) -> None:
+    """Raise ``UsageError`` for a model of more bytes than are free."""
+    if size > free:
+        raise UsageError(f"SOURCE: it takes {size_text(size)}, and {size_text(free)} are free; --out fills files")
+
+
 def choose_layers(preset: Preset, itemsize: int, free: int, asked: int | None) -> tuple[int, str]:
     """How many blocks to fill, and why: all that was asked for, or as many as fit in a share of the free memory."""
 
     def size(layers: int) -> int:
-        return numel(preset, layers) * itemsize
+        return preset.numel(layers) * itemsize
 
     whole = preset.num_layers
     if asked is not None:
         if size(asked) > free:
             raise UsageError(f"--layers: {asked} take {size_text(size(asked))}, and {size_text(free)} are free")
         return asked, "as asked"
-    block = size(1) - size(0)
-    fitting = max(0, min(whole, int(SHARE * free - size(0)) // block))
+    fitting = next((layers for layers in range(whole, 0, -1) if size(layers) <= SHARE * free), 0)
     budget = f"{SHARE:.0%} of the {size_text(free)} that are free"
     if fitting == 0:
         raise UsageError(

@@ -5,13 +5,16 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(total: int, label: str) -> Iterator[Callable[[int], object]]:
-    """A function that moves a bar on. It is drawn after a second, on a terminal, and where tqdm is installed."""
+def bar(total: int, label: str, unit: str = "B") -> Iterator[Callable[[int], object]]:
+    """A function that moves a bar of bytes, or of another unit, on.
+
+    It is drawn after a second, on a terminal, and where tqdm is installed.
+    """
     try:
         from tqdm import tqdm
     except ImportError:
         yield lambda count: None
         return
     # disable=None: no bar where stderr is no terminal.
-    with tqdm(total=total, desc=label, unit=" elements", unit_scale=True, delay=1, disable=None, leave=False) as shown:
+    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, delay=1, disable=None, leave=False) as shown:
         yield shown.update

@@ -1,15 +1,13 @@
 """``python -m fastinit verify DIR``: is a checkpoint what its metadata says, bit for bit?"""
 
 from argparse import Namespace
-from math import prod
 from pathlib import Path
 
-from fastinit.cli import progress
-from fastinit.checkpoint.contents import contents_of
+from fastinit.checkpoint.document import contents_from, summary
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.index import INDEX, read_index
 from fastinit.checkpoint.proof import folder_problems
-from fastinit.checkpoint.document import plan_of_recipe, recipe_text
+from fastinit.cli import progress
 from fastinit.model.shown import shown
 
 
@@ -18,19 +16,17 @@ def run(arguments: Namespace) -> int:
     directory = Path(arguments.directory)
     index = read_index(directory / INDEX)
     try:
-        plan, dtype = plan_of_recipe(index.recipe)
+        contents = contents_from(index.document)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{shown(directory)}: expected the metadata of a preset: {error}") from None
-    contents = contents_of(index, plan, dtype)
-    elements = sum(map(prod, contents.shapes.values()))
+        raise UsageError(f"{shown(directory)}: expected the metadata of fastinit init: {error}") from None
     count = 0
-    with progress.bar(elements, "verifying") as advance:
-        for name, problem in folder_problems(directory, contents, advance):
+    with progress.bar(contents.total_size, "verifying") as advance:
+        for name, problem in folder_problems(directory, index, contents, advance):
             print(f"{shown(name)}: {problem}")
             count += 1
-    given = recipe_text(index.recipe)
+    given = summary(contents)
     if count:
         print(f"{count} {'problem' if count == 1 else 'problems'}: this is not the checkpoint of {given}")
         return 1
-    print(f"all bits of {elements:,} elements in {len(plan)} tensors are those of {given}")
+    print(f"all bits of {contents.elements:,} elements in {len(contents)} tensors are those of {given}")
     return 0

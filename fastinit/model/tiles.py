@@ -1,8 +1,8 @@
 """What a parameter may get besides one law: boxes with laws of their own, or values that are computed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from operator import sub
+from dataclasses import dataclass, replace
+from operator import add
 
 from torch import Tensor
 
@@ -15,6 +15,10 @@ class Tile:
     """A box of a parameter, its law, and whose numbers it has: those of the parameter called ``source``, where ``shard`` says.
 
     >>> Tile((1, 0), (9, 8), Normal(0.0, 0.02), "wte.weight", LocalShard((10, 8), (1, 0)))  # all rows but the first, as its own
+    >>> Tile((0, 0), (9, 8), Normal(0.0, 0.02), "experts", LocalShard((64, 18, 8), (3, 0, 0)), (-1, 0, 1))  # a half of expert 3
+
+    ``dims`` has the dimension of the tile that lies along each one of the source, and -1 where the tile has one index of it; none
+    at all where they are the same. A dimension of the tile that is not in it has one index.
     """
 
     offset: Shape
@@ -22,27 +26,51 @@ class Tile:
     law: Law
     source: str
     shard: LocalShard
+    dims: Shape = ()
 
     def cut(self, view: Tensor, place: LocalShard) -> tuple[Tensor, LocalShard] | None:
         """The part of a tensor that lies in the tile, and where in the source; None where there is none.
 
-        ``place`` says where the tensor lies in the parameter.
+        ``place`` says where the tensor lies in the parameter. The part has the dimensions of the source.
         """
-        slices, first = [], []
-        for begin, size, start, length, origin in zip(
-            self.offset, self.shape, place.global_offset, view.shape, self.shard.global_offset, strict=True
-        ):
+        part = self.within(place.global_offset, tuple(view.shape))
+        if part is None:
+            return None
+        ends = map(add, part.offset, part.shape)
+        return part.turned(view[tuple(map(slice, part.offset, ends))]), part.shard
+
+    def within(self, offset: Shape, shape: Shape) -> "Tile | None":
+        """The part of it that lies in a box of the parameter, as a tile of that box; None where there is none."""
+        first, sizes, inside = [], [], []
+        for begin, size, start, length in zip(self.offset, self.shape, offset, shape, strict=True):
             low, high = max(begin, start), min(begin + size, start + length)
             if low >= high:
                 return None
-            slices.append(slice(low - start, high - start))
-            first.append(origin + low - begin)
-        return view[tuple(slices)], LocalShard(self.shard.global_shape, tuple(first))
+            first.append(low - start)
+            sizes.append(high - low)
+            inside.append(low - begin)
+        origin = self.shard.global_offset
+        there = tuple(o if d < 0 else o + inside[d] for o, d in zip(origin, self.along, strict=True))
+        return replace(self, offset=tuple(first), shape=tuple(sizes), shard=LocalShard(self.shard.global_shape, there))
 
     @property
-    def shift(self) -> Shape:
-        """From a place in the parameter to the one in the source."""
-        return tuple(map(sub, self.shard.global_offset, self.offset))
+    def along(self) -> Shape:
+        """``dims`` in full."""
+        return self.dims or tuple(range(len(self.shape)))
+
+    @property
+    def box(self) -> Shape:
+        """Its shape in the source."""
+        return tuple(1 if d < 0 else self.shape[d] for d in self.along)
+
+    def turned(self, part: Tensor) -> Tensor:
+        """A tensor of the tile's shape with the dimensions of the source, over the same memory."""
+        if not self.dims:
+            return part
+        kept = [d for d in self.dims if d >= 0]
+        single = [d for d in range(part.ndim) if d not in kept]
+        index = [None if d < 0 else slice(None) for d in self.dims] + [0] * len(single)
+        return part.permute(*kept, *single)[tuple(index)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +100,25 @@ class Computed:
     def value(self, seed: int) -> Tensor:
         """The whole logical tensor, in fp64 on the CPU."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held(Computed):
+    """Values that depend on no seed, of any dtype."""
+
+    values: Tensor
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """None: nothing was drawn."""
+        return ()
+
+    def __str__(self) -> str:
+        return "given"
+
+    def value(self, seed: int) -> Tensor:
+        """The whole logical tensor."""
+        return self.values
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fastinit.model.tiles import Tile
-from fastinit.recipe.boxes import Box
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.names import bound_by, filled_in
-from fastinit.shard.geometry import LocalShard, Shape
+from fastinit.shard.geometry import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +97,6 @@ def _moved(part: Entry, dim: int, first: int, rows: int, to: int) -> list[Tile]:
 
 def _cut(entry: Entry, dim: int, first: int, rows: int) -> list[Tile]:
     """The tiles of some rows of a parameter, as a tensor of their own."""
-    wanted = Box(
-        tuple(first if d == dim else 0 for d in range(len(entry.shape))),
-        tuple(rows if d == dim else n for d, n in enumerate(entry.shape)),
-    )
-    tiles = []
-    for tile in entry.tiles:
-        common = Box(tile.offset, tile.shape).meet(wanted)
-        if common is not None:
-            origin = tuple(o + shift for o, shift in zip(common.offset, tile.shift, strict=True))
-            offset = tuple(o - w for o, w in zip(common.offset, wanted.offset, strict=True))
-            tiles.append(Tile(offset, common.shape, tile.law, tile.source, LocalShard(tile.shard.global_shape, origin)))
-    return tiles
+    offset = tuple(first if d == dim else 0 for d in range(len(entry.shape)))
+    shape = tuple(rows if d == dim else n for d, n in enumerate(entry.shape))
+    return [part for tile in entry.tiles if (part := tile.within(offset, shape)) is not None]

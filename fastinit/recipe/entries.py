@@ -56,7 +56,8 @@ class Entry:
 def whole(name: str, shape: Shape, tile: Tile) -> bool:
     """Whether a tile is all of a parameter, and its own."""
     place = tile.shard
-    return tile.source == name and tile.shape == shape == place.global_shape and not any(place.global_offset)
+    alike = tile.shape == shape == place.global_shape and not any(place.global_offset)
+    return alike and tile.source == name and not tile.dims
 
 
 def _box_text(tile: Tile, shape: Shape) -> str:

@@ -1,15 +1,17 @@
 """record: a framework's own initialisation, run once, as a recipe."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from fastinit.init import fill_
+from fastinit.law.transformed import Constant
 from fastinit.model.checks import check_present
 from fastinit.model.roles import matches
 from fastinit.model.shown import shown
+from fastinit.model.tiles import Held, Tile
 from fastinit.model.walk import parameters_of, tied
 from fastinit.recipe.bind import Bound, Parameter, bind
 from fastinit.recipe.entries import Entry
@@ -20,7 +22,10 @@ from fastinit.recipe.own import own_init
 from fastinit.recipe.recipe import Recipe
 from fastinit.recipe.tape import Tape
 from fastinit.recipe.values import Leaf
-from fastinit.stream import Key
+from fastinit.shard.geometry import LocalShard
+from fastinit.stream import Key, canonical_name
+
+_FEW, _EXACT = 4096, 2**53  # elements that are looked at, and whole numbers that fp64 has
 
 
 def record(
@@ -61,6 +66,55 @@ def record(
 
     Only the thread that calls sees a difference, and only until it returns. No generator of torch's moves for a parameter.
     """
+    return recorded(model, init, rename=rename, kept=kept, device=device).recipe
+
+
+class Recorded(NamedTuple):
+    """A model whose initialisation was recorded, and the recipe."""
+
+    model: nn.Module
+    recipe: Recipe
+    parameters: list[Parameter]
+    tape: Tape
+
+    def buffers(self) -> tuple[Entry, ...]:
+        """What the persistent buffers hold; those whose values cannot be told have an entry without any."""
+        if not any(True for _ in self.model.buffers()):
+            return ()
+        saved = self.model.state_dict()
+        buffers = [Parameter((canonical_name(n),), buffer) for n, buffer in self.model.named_buffers() if n in saved]
+        bound = bind([*self.parameters, *buffers], self.tape.storages)
+        entries = {entry.name: entry for entry in bound.entries}
+        return tuple(
+            _as_held(entries.get(p.names[0]) or Entry(p.names[0], (), tuple(p.tensor.shape)), p) for p in buffers
+        )
+
+
+def _as_held(entry: Entry, buffer: Parameter) -> Entry:
+    """What was computed of given numbers alone is there, as the framework has rounded it.
+
+    One whole number, as that of the batches that a norm has seen, is a constant.
+    """
+    held = buffer.tensor.detach()
+    if entry.computed is None or entry.computed.sources or held.is_meta:
+        return entry
+    numbers = set(held.flatten()[:_FEW].tolist())
+    if len(numbers) == 1 and held.numel() < _FEW and isinstance(number := numbers.pop(), int) and number < _EXACT:
+        whole = LocalShard.whole(entry.shape)
+        tile = Tile(whole.global_offset, entry.shape, Constant(float(number)), entry.name, whole)
+        return Entry(entry.name, (), entry.shape, (tile,))
+    return Entry(entry.name, (), entry.shape, computed=Held(held.clone()))
+
+
+def recorded(
+    model: nn.Module | Callable[[], nn.Module],
+    init: Callable[[nn.Module], Any] | None = None,
+    *,
+    rename: Rename = None,
+    kept: Iterable[str] = (),
+    device: torch.device | str = "meta",
+) -> Recorded:
+    """What :func:`record` does, with the model that it was done to."""
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
@@ -85,7 +139,8 @@ def record(
         p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left
     }
     ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
-    return Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
+    recipe = Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
+    return Recorded(root, recipe, parameters, tape)
 
 
 def _without_values(tensor: Tensor, leaf: Leaf) -> None:

@@ -35,6 +35,8 @@ def _tile_json(tile: Tile, entry: Entry) -> dict[str, Any]:
             "source_shape": tile.shard.global_shape,
             "source_offset": tile.shard.global_offset,
         }
+    if tile.dims:
+        found["source_dims"] = tile.dims
     return found
 
 
@@ -71,10 +73,20 @@ def _tile_from(tile: dict[str, Any], name: str, shape: Shape) -> Tile:
         raise ValueError(f"expected a law, got {law}")
     offset = _shape(tile.get("offset", (0,) * len(shape)))
     source = LocalShard(_shape(tile.get("source_shape", shape)), _shape(tile.get("source_offset", offset)))
-    found = Tile(offset, _shape(tile.get("shape", shape)), law, _text(tile.get("source", name)), source)
-    LocalShard(shape, offset).check_holds(found.shape)
-    source.check_holds(found.shape)
+    own, dims = _shape(tile.get("shape", shape)), _shape(tile.get("source_dims", ()))
+    LocalShard(shape, offset).check_holds(own)
+    _check_dims(dims, own, source)
+    found = Tile(offset, own, law, _text(tile.get("source", name)), source, dims)
+    source.check_holds(found.box)
     return found
+
+
+def _check_dims(dims: Shape, shape: Shape, source: LocalShard) -> None:
+    """Raise ``ValueError`` unless each dimension of a tile of more than one index lies along one of the source."""
+    kept = [d for d in dims if d != -1]
+    known = len(dims) == len(source.global_shape) and len(set(kept)) == len(kept) and {*kept} <= {*range(len(shape))}
+    if dims and not (known and all(n == 1 for d, n in enumerate(shape) if d not in kept)):
+        raise ValueError(f"expected a dimension of the tile for each of the source, got {list(dims)}")
 
 
 def _can_be(law: Law) -> bool:

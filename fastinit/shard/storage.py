@@ -13,6 +13,15 @@ from fastinit.shard import dtensor
 from fastinit.shard.memory import Strided, strided_of
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+STORED = (
+    *DTYPES,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+    torch.bool,
+)  # buffers of a model count
 PLAIN = (Tensor, Parameter)
 _LAZY = (UninitializedParameter, UninitializedBuffer)
 
