@@ -72,6 +72,18 @@ def parser() -> ArgumentParser:
     )
     verify.add_argument("directory", type=_path, metavar="DIR", help="what --out was given")
 
+    report = commands.add_parser(
+        "report",
+        help="a page that shows every tensor of a checkpoint beside its law",
+        description="Look at every tensor of a checkpoint, and write a page of HTML, in one file: statistics with their "
+        "standard errors, histograms beside the laws' densities, totals and the digest.",
+    )
+    report.add_argument("directory", type=_path, metavar="DIR", help="a checkpoint in any form that init writes")
+    report.add_argument(
+        "-o", "--output", type=_path, default="report.html", metavar="FILE", help="the page (%(default)s)"
+    )
+    _add_sample(report)
+
     plan = commands.add_parser(
         "plan",
         help="the law of each parameter, without filling it",
@@ -89,6 +101,14 @@ def parser() -> ArgumentParser:
         description="Versions, devices, backends, known answers, and every backend against the reference, bit for bit.",
     )
     return top
+
+
+def _add_sample(command: ArgumentParser) -> None:
+    """The options of a quick look."""
+    command.add_argument("--sample", type=_count, metavar="N", help="read N random parts of each tensor only")
+    command.add_argument(
+        "--sample-seed", type=_seed, metavar="N", help="what the parts are chosen by (another each time; it is printed)"
+    )
 
 
 def _presets_text() -> str:

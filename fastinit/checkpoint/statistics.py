@@ -36,30 +36,78 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of the finite elements of a tensor. ``outside`` are those that the law does not have, ``ends`` the share on the
-    least and the largest number that it has in the tensor's dtype, ``fit`` how unlike the law the histogram is, in sigma.
+    """Of finite elements: ``ends`` is the share of them on the law's outermost numbers, ``fit`` how unlike the law's the
+    histogram is, in sigma, ``density`` the histogram's.
     """
 
-    elements: int
     mean: Score
     std: Score
     skew: Score
+    ends: Score | None
+    fit: float | None
+    density: NDArray[np.float64]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """What is nearly standard normal for elements that have their law, by name."""
+        found = {"mean": self.mean.z, "std": self.std.z, "skewness": self.skew.z, "histogram": self.fit}
+        return {name: z for name, z in found.items() if z is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What was counted of elements that are to look the same; two are added to be one.
+
+    ``powers`` has the number of finite elements and the sums of their first three powers, ``outside`` how many the law does
+    not have, ``at_ends`` how many are its outermost numbers.
+    """
+
+    powers: NDArray[np.float64]
     least: float
     largest: float
     not_finite: int
     outside: int
-    ends: Score | None
-    fit: float | None
-    low: float
-    high: float
+    at_ends: int
+    histogram: Histogram
     counts: NDArray[np.int64]
-    density: NDArray[np.float64]
+
+    def __add__(self, other: "Counted") -> "Counted":
+        return Counted(
+            self.powers + other.powers,
+            min(self.least, other.least),
+            max(self.largest, other.largest),
+            self.not_finite + other.not_finite,
+            self.outside + other.outside,
+            self.at_ends + other.at_ends,
+            self.histogram,
+            self.counts + other.counts,
+        )
 
     @property
-    def scores(self) -> list[float]:
-        """All that is normal for a tensor of its law."""
-        found = (self.mean.z, self.std.z, self.skew.z, self.fit)
-        return [z for z in found if z is not None]
+    def elements(self) -> int:
+        """How many finite elements there are."""
+        return int(self.powers[0])
+
+    def statistics(self, known: "Expected | None") -> Statistics:
+        """What the counts come to, beside what is expected of them."""
+        n = self.elements
+        mean, second, third = (self.powers[1:] / n).tolist() if n else (0.0, 0.0, 0.0)
+        variance = max(second - mean**2, 0.0)
+        std = sqrt(variance) if self.least < self.largest else 0.0
+        skew = (third - 3 * mean * variance - mean**3) / std**3 if std else 0.0
+        m = known.moments if known is not None and known.moments.std > 0 else None
+        ends = None
+        if known is not None and known.ends is not None and n >= _MANY:
+            share = known.ends[2]
+            ends = _score(self.at_ends / n, share, sqrt(share * (1 - share)), n, _MANY)
+        return Statistics(
+            mean=_score(mean, m and m.mean, m and m.mean_error, n, _ENOUGH),
+            std=_score(std, m and m.std, m and m.std_error, n, _ENOUGH),
+            skew=_score(skew, m and m.skew, m and m.skew_error, n, _MANY),
+            ends=ends,
+            fit=misfit(self.counts, known.shares) if known is not None and m is not None else None,
+            density=self.histogram.density(self.counts / max(n, 1)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,40 +222,21 @@ class Tally:
         least, largest = torch.aminmax(flat)
         self._least, self._largest = min(self._least, float(least)), max(self._largest, float(largest))
 
-    def statistics(self, parts: Parts | None) -> Statistics:
-        """What the counts come to, beside what elements with these laws come to."""
-        dtype = self._dtype
+    def counted(self, known: Expected | None) -> Counted:
+        """All of it, by the histogram and the bounds of what is expected, or of the elements themselves."""
         powers, least, largest = self._moments()
-        n = int(powers[0])
-        known = expected(parts, dtype) if parts is not None else None
-        mean = float(powers[1]) / n if n else 0.0
-        variance = max(float(powers[2]) / n - mean**2, 0.0) if n else 0.0
-        third = float(powers[3]) / n - 3 * mean * variance - mean**3 if n else 0.0
-        std = sqrt(variance) if least < largest else 0.0
-        skew = third / std**3 if std else 0.0
-        if known is not None:
-            histogram = known.histogram
-        else:
-            low, high = finite_range(self._patterns, dtype) or (0.0, 0.0)
-            histogram = Histogram.over(dtype, low, high)
-        counts = histogram.counts(self._patterns, dtype)
-        random = known is not None and known.moments.std > 0
-        m = known.moments if known is not None and random else None
-        return Statistics(
-            elements=n,
-            mean=_score(mean, m and m.mean, m and m.mean_error, n, _ENOUGH),
-            std=_score(std, m and m.std, m and m.std_error, n, _ENOUGH),
-            skew=_score(skew, m and m.skew, m and m.skew_error, n, _MANY),
-            least=least if n else 0.0,
-            largest=largest if n else 0.0,
-            not_finite=int(self._patterns.sum()) - n,
-            outside=self._outside(known, least, largest) if known is not None and n else 0,
-            ends=self._ends(known) if known is not None else None,
-            fit=misfit(counts, known.shares) if known is not None and random else None,
-            low=float(histogram.edges[0]),
-            high=float(histogram.edges[-1]),
-            counts=counts,
-            density=histogram.density(counts / n if n else counts),
+        histogram = known.histogram if known is not None else None
+        if histogram is None:
+            histogram = Histogram.over(self._dtype, *(finite_range(self._patterns, self._dtype) or (0.0, 0.0)))
+        return Counted(
+            powers,
+            least,
+            largest,
+            not_finite=int(self._patterns.sum()) - int(powers[0]),
+            outside=self._outside(known, least, largest) if known is not None and powers[0] else 0,
+            at_ends=self._at_ends(known),
+            histogram=histogram,
+            counts=histogram.counts(self._patterns, self._dtype),
         )
 
     def _moments(self) -> tuple[NDArray[np.float64], float, float]:
@@ -231,15 +260,11 @@ class Tally:
         count = int(self._patterns.numpy()[beyond & np.isfinite(values)].sum())
         return max(count, int(least < low), int(largest > high))
 
-    def _ends(self, known: Expected) -> Score | None:
-        """The share of the elements on the outermost numbers that the law has; None where that tells nothing."""
-        n = int(self._patterns.sum())
-        if known.ends is None or n < _MANY:
-            return None
-        least, largest, share = known.ends
+    def _at_ends(self, known: Expected | None) -> int:
+        if known is None or known.ends is None:
+            return 0
         values = values_of(self._dtype)
-        found = float(self._patterns.numpy()[(values == least) | (values == largest)].sum()) / n
-        return Score(found, sqrt(share * (1 - share) / n))
+        return int(self._patterns.numpy()[(values == known.ends[0]) | (values == known.ends[1])].sum())
 
 
 def _score(value: float, law: float | None, error: float | None, n: int, enough: int) -> Score:

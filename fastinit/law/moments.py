@@ -16,6 +16,7 @@ from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law,
 _PANELS, _NODES = 64, 8  # of Gauss-Legendre's rule; more of either changes no digit that is shown
 _FAR = 30  # sigma; beyond, erfc is close to the end of fp64's range
 _NEGLIGIBLE = 80  # twice the exponent at which what lies behind has no weight in fp64
+_ZERO = 1e-9  # of a std: a symmetric law's mean, as sums have it
 _WIDE = 4.5  # sigma; how far a histogram of a law without bounds reaches
 
 Nodes = tuple[NDArray[np.float64], NDArray[np.float64]]  # values, and weights whose sum is one
@@ -59,10 +60,14 @@ def moments(rules: Sequence[tuple[float, Nodes]]) -> Moments:
     mean = mean_of([x for _, (x, _) in rules])
     away = [x - mean for _, (x, _) in rules]
     std = sqrt(mean_of([d**2 for d in away]))
+    if abs(mean) < std * _ZERO:
+        mean = 0.0
     if std <= abs(mean) * 1e-14:  # all of it one value
         return Moments(mean, 0.0, 0.0, 0.0, 0.0, 0.0)
     z = [d / std for d in away]
     skew = mean_of([t**3 for t in z])
+    if abs(skew) < _ZERO:
+        skew = 0.0
     return Moments(
         mean,
         std,

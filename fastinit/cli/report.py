@@ -1,0 +1,103 @@
+"""``python -m fastinit report DIR -o report.html``: every tensor of a checkpoint beside its law, as a page to look at."""
+
+import os
+import secrets
+from argparse import Namespace
+from pathlib import Path
+
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.opened import opened
+from fastinit.checkpoint.document import summary
+from fastinit.checkpoint.parts import Sample
+from fastinit.checkpoint.survey import survey
+from fastinit.cli import progress
+from fastinit.cli.described import Description, chance
+from fastinit.cli.digest import digest_of_lines
+from fastinit.cli.rendered import page
+from fastinit.model.shown import shown
+from fastinit.version import STREAM_VERSION, __version__
+
+_UNLIKELY = 0.01
+
+
+def run(arguments: Namespace) -> int:
+    """Look at every tensor, and write the page; 0, whatever is found, as ``verify`` is what tells right from wrong."""
+    directory = Path(arguments.directory)
+    found = opened(directory)
+    sample = sample_of(arguments)
+    description, digests = Description(), {}
+    total = sum(found.size(name) for name in found.reader)
+    try:
+        with progress.bar(total, "looking") as advance:
+            for seen in survey(found.reader, found.contents, sample, advance):
+                description.add(seen)
+                if seen.digest is not None:
+                    digests[seen.name] = seen.digest
+    except ValueError as error:
+        raise UsageError(f"{shown(directory)}: {error}") from None
+    digest = digest_of_lines(digests) if sample is None else None
+    asked = "no recipe of fastinit" if found.contents is None else summary(found.contents)
+    if sample is not None:
+        asked += f"; sampled: {sample.count} random parts of each tensor, seed {sample.seed}"
+    verdict, odd = _verdict(description)
+    data = description.data() | {
+        "asked": f"{found.form}: {asked}",
+        "made": f"Made by fastinit {__version__}. All data are in this file; it loads nothing.",
+        "seed": str(found.contents.seed) if found.contents is not None else "unknown",  # of 64 bits, which JavaScript has not
+        "streamVersion": STREAM_VERSION,
+        "digest": digest,
+        "verdict": verdict,
+        "odd": odd,
+    }
+    _write(Path(arguments.output), page(directory.resolve().name, data))
+    print(verdict)
+    if digest is not None:
+        print(f"digest: sha256 {digest} over the bits of {len(digests)} tensors")
+    print(f"{shown(arguments.output)}: {len(data['tensors'].get('name', ()))} tensors, {description.elements:,} elements")
+    return 0
+
+
+def sample_of(arguments: Namespace) -> Sample | None:
+    """The parts that --sample asks for; without --sample-seed others each time."""
+    if arguments.sample is None:
+        if arguments.sample_seed is not None:
+            raise UsageError("--sample-seed: expected --sample, the number of parts of each tensor")
+        return None
+    seed = secrets.randbits(32) if arguments.sample_seed is None else arguments.sample_seed
+    return Sample(arguments.sample, seed)
+
+
+def _verdict(description: Description) -> tuple[str, bool]:
+    """What is to be said of all tensors, and whether it is anything but good."""
+    trouble = [
+        f"{count:,} {what}"
+        for count, what in (
+            (description.not_finite, "elements are not finite"),
+            (description.outside, "elements are none that their laws have"),
+        )
+        if count
+    ]
+    z, what, name = description.farthest
+    scores = len(description.scores)
+    if not scores:
+        text = "There are too few random elements to compare statistics with laws."
+        return "; ".join([*trouble, text]), bool(trouble)
+    likely = chance(z, scores)
+    odd = likely < _UNLIKELY
+    start = "Not all tensors look like their laws" if odd else "Every tensor looks like its law"
+    often = f"{100 * likely:.0f} %" if likely >= _UNLIKELY else f"{100 * likely:.1g} %"
+    text = (
+        f"{start}: the farthest of {scores:,} z-scores is {z:+.2f} (the {what} of {shown(name)}), "
+        f"and in {often} of checkpoints with all tensors right one is as far."
+    )
+    return "; ".join([*trouble, text]), odd or bool(trouble)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is whole from the moment it has its name."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        beside.write_text(text, "utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
