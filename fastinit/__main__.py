@@ -55,11 +55,20 @@ def parser() -> ArgumentParser:
         help="write a checkpoint of all layers to this new folder, a tensor at a time",
     )
     init.add_argument(
-        "--shard-size",
-        type=_bytes,
-        default="5GB",
-        metavar="SIZE",
-        help="the most bytes of a file's tensors (%(default)s)",
+        "--format",
+        choices=("hf", "dcp", "olmo"),
+        default="hf",
+        help="safetensors of transformers, torch.distributed.checkpoint, or OLMo-core's of it (%(default)s)",
+    )
+    init.add_argument(
+        "--shard-size", type=_bytes, metavar="SIZE", help="the most bytes of the tensors of a file of safetensors (5GB)"
+    )
+    init.add_argument(
+        "--timeout",
+        type=_count,
+        default=60,
+        metavar="SECONDS",
+        help="with --out, under torchrun: a rank that is not heard of for so long is lost (%(default)s)",
     )
     init.add_argument(
         "--resume", action="store_true", help="with --out: go on with what a stopped run left, once it is proved"

@@ -1,18 +1,15 @@
 """A checkpoint of a model of a few elements a tensor, for tests that write hundreds of them."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from fastinit import __main__ as cli
-from fastinit.model.presets import preset, presets
+from fastinit.model.presets import presets
+from fastinit.model.presets import read as read_preset
 
 INDEX = "model.safetensors.index.json"
-MICRO = replace(
-    preset("tiny-moe"), name="micro-moe", parameters=159, vocab_size=3, d_model=4, num_layers=1, num_heads=1,
-    num_kv_heads=1, head_dim=2, num_experts=2, expert_hidden_size=3,
-)  # fmt: skip
-FILES = 15
+MICRO = read_preset("micro-moe", (Path(__file__).parent / "data" / "micro-moe.json").read_text("utf-8"))
+FILES = 18
 SMALL = ("--shard-size", "1")  # a file for each tensor
 
 

@@ -15,8 +15,9 @@ from fastinit.__main__ import _DTYPES as main_dtypes
 from fastinit.__main__ import main
 from fastinit.backends import reference
 from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.preset import recipe_of
 from fastinit.checkpoint.shard_file import FORMAT_NAMES
-from fastinit.cli import digest, init, memory, progress
+from fastinit.cli import digest, in_memory, memory, progress
 from fastinit.fill import Fill
 from fastinit.law.formats import FORMATS
 from fastinit.law.transformed import Constant
@@ -25,8 +26,8 @@ from fastinit.model.plan import plan_of
 from fastinit.model.planned import Planned
 from fastinit.model.presets import preset
 from fastinit.model.scheme import Scheme
-from fastinit.model.skeleton import build, numel
-from fastinit.shard.storage import DTYPES, dtype_name
+from fastinit.model.skeleton import build
+from fastinit.shard.storage import DTYPES, STORED, dtype_name
 from fastinit.stream import Key
 
 TINY = ["init", "tiny-moe", "--device", "cpu"]
@@ -42,10 +43,12 @@ def printed_digest(printed: str) -> str:
     return line.split()[2]
 
 
-def independent_digest(seed: int, dtype: torch.dtype, layers: int, method: str = "normal") -> str:
+def independent_digest(seed: int, dtype: torch.dtype, layers: int, method: str | None = None) -> str:
     """From the reference, with numpy's bytes, in reverse order: what the command must print."""
     lines = {}
-    for planned in reversed(plan_of(build(preset("tiny-moe"), layers), Scheme(method))):
+    known = preset("tiny-moe")
+    rules = Scheme(method) if method else recipe_of(known).rules(0)
+    for planned in reversed(plan_of(build(known, layers), rules)):
         weight = torch.ones(planned.global_shape, dtype=dtype)
         if planned.law != Constant(1.0):
             key = Key.of(planned.name, seed)
@@ -62,6 +65,7 @@ def independent_digest(seed: int, dtype: torch.dtype, layers: int, method: str =
         (["--seed", "7", "--dtype", "fp32"], (7, torch.float32, 3)),
         (["--seed", "0xffffffffffffffff", "--dtype", "fp16", "--layers", "1"], (2**64 - 1, torch.float16, 1)),
         (["--dtype", "fp64", "--layers", "2", "--method", "llama_depth"], (0, torch.float64, 2, "llama_depth")),
+        (["--rules", "normal"], (0, torch.bfloat16, 3, "normal")),
     ],
 )
 def test_digest_is_that_of_the_reference(
@@ -74,7 +78,7 @@ def test_comparing_and_sharding_leave_the_digest_alone(capsys: pytest.CaptureFix
     plain = output(capsys)
     both = output(capsys, "--compare", "--shards", "3")
     assert printed_digest(plain) == printed_digest(both)
-    assert "shards: 39 tensors filled again as 3 even and as 3 uneven shards: all bits are equal" in both
+    assert "shards: 36 tensors filled again as 3 even and as 3 uneven shards: all bits are equal" in both
     assert "torch.nn.init on the same tensors" in both
     assert "ratio" in both
     assert "ratio" not in plain
@@ -83,7 +87,7 @@ def test_comparing_and_sharding_leave_the_digest_alone(capsys: pytest.CaptureFix
 def test_table_has_a_row_a_kind(capsys: pytest.CaptureFixture[str]) -> None:
     printed = output(capsys, "--method", "llama_depth", "--no-digest")
     rows = {line.split("  ")[0]: line.split() for line in printed.splitlines()}
-    assert "expert w1 (gate)" in rows
+    assert "expert w1 and w3 in one" in rows
     assert rows["attention q, k, v"][4:8] == ["9", "40x40,", "8x40", "normal"]
     assert "0.008165 .. 0.014142" in printed
     assert "62,328 elements" in printed
@@ -93,7 +97,7 @@ def test_table_has_a_row_a_kind(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["init"], "the following arguments are required: PRESET"),
+        (["init"], "SOURCE: expected a model, or --recipe"),
         (["init", "gpt"], "olmoe-1b-7b"),
         ([*TINY, "--method", "xavier"], "llama_depth"),
         ([*TINY, "--seed", "-1"], "expected an integer in [0, 2**64), got -1"),
@@ -125,18 +129,18 @@ def test_a_wrong_request_is_told_in_a_line(
 
 def test_a_shard_with_other_bits_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def misplaced(tensor: torch.Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
-        wrong = shard is not None and shard.global_offset[0] > 0 and planned.name == "blocks.1.attention.w_out.weight"
+        wrong = shard is not None and shard.global_offset[0] > 0 and planned.name == "model.layers.1.self_attn.o_proj.weight"
         fill_planned_(tensor, planned, LocalShard.whole(shard.global_shape) if wrong else shard)
 
-    monkeypatch.setattr(init, "fill_planned_", misplaced)
+    monkeypatch.setattr(in_memory, "fill_planned_", misplaced)
     assert main([*TINY, "--shards", "2"]) == 1
-    assert "shards: 1 of 39 tensors differ: blocks.1.attention.w_out.weight" in capsys.readouterr().out
+    assert "shards: 1 of 36 tensors differ: model.layers.1.self_attn.o_proj.weight" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64, 331])
 @pytest.mark.parametrize("shards", [1, 2, 3, 8, 400])
 def test_cuts_tile_the_rows(rows: int, shards: int) -> None:
-    for cuts in init.shard_cuts(rows, shards):
+    for cuts in in_memory.shard_cuts(rows, shards):
         assert len(cuts) == shards + 1
         assert (cuts[0], cuts[-1]) == (0, rows)
         assert cuts == sorted(cuts)
@@ -144,7 +148,7 @@ def test_cuts_tile_the_rows(rows: int, shards: int) -> None:
 
 def test_layers_that_fit() -> None:
     model = preset("tiny-moe")
-    sizes = [2 * numel(model, layers) for layers in range(4)]
+    sizes = [2 * model.numel(layers) for layers in range(4)]
     assert memory.choose_layers(model, 2, 10**9, None)[0] == 3
     assert memory.choose_layers(model, 2, int(sizes[3] / memory.SHARE) + 2, None)[0] == 3
     assert memory.choose_layers(model, 2, int(sizes[3] / memory.SHARE) - 2, None)[0] == 2
@@ -156,7 +160,7 @@ def test_layers_that_fit() -> None:
 
 
 def test_free_memory_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(init, "free_bytes", lambda device: 180_000)
+    monkeypatch.setattr(in_memory, "free_bytes", lambda device: 180_000)
     assert "2 of 3 layers (what fits in 60% of the 0.18 MB that are free; --layers asks for more)" in output(capsys)
 
 
@@ -186,7 +190,7 @@ def test_bar_does_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_dtype_has_its_names():
     assert set(main_dtypes.values()) == {dtype_name(dtype) for dtype in DTYPES} == set(FORMATS)
-    assert set(FORMAT_NAMES) == set(DTYPES)
+    assert set(FORMAT_NAMES) == set(STORED)
 
 
 def test_module_runs_as_a_command(tmp_path: Path) -> None:

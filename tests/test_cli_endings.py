@@ -48,13 +48,16 @@ def ended(arguments):
         (["init", "tiny-moa"], "got 'tiny-moa': did you mean tiny-moe?"),
         (["init", "olmoe"], "got 'olmoe': did you mean olmoe-1b-7b?"),
         (["plan", "mixtral-8x7"], "got 'mixtral-8x7': did you mean mixtral-8x7b?"),
-        (["plan"], "expected a SOURCE or --recipe, and not both"),
-        (["plan", "tiny-moe", "--recipe", "r.json"], "expected a SOURCE or --recipe, and not both"),
+        (["plan"], "SOURCE: expected a model, or --recipe for the parameters of a stored recipe"),
+        (["plan", "tiny-moe", "--recipe", "r.json"], "r.json: No such file or directory"),
         (["plan", "--recipe", "r.json", "--rules", "llama"], "--rules: expected none with --recipe"),
-        (["plan", "tiny-moe", "--rules", "own"], "--rules: expected a method for a preset"),
-        (["plan", "tiny-moe", "--save", "r.json"], "--save: expected the rules of the model itself, --rules own, got normal"),
-        (["plan", "planned_model:build", "--rules", "llama", "--diff", "r.json"], "--diff: expected the rules of the model itself"),
-        (["plan", "planned_model:build", "--std", "1"], "--std: expected none with the rules of the model itself"),
+        (["plan", "tiny-moe", "--rules", "normal", "--save", "r.json"],
+         "--save: expected the laws of a recipe, --rules own, got normal"),
+        (["plan", "planned_model:build", "--rules", "llama", "--diff", "r.json"], "--diff: expected the laws of a recipe"),
+        *(([command, "tiny-moe", "--std", "1"], "--std: expected none but with a method") for command in ("plan", "init")),
+        *(([command, "planned_model:build", "--layers", "1"], "--layers: expected none but for a preset")
+          for command in ("plan", "init")),
+        (["init", "deepseek-v3", "--layers", "62", "--out", "c"], "--layers: expected at most the 61 of deepseek-v3, got 62"),
         (["plan", "planned_model:build", "--diff", "r.json"], "r.json: No such file or directory"),
         (["plan", ""], "or package.module:function, got ''"),
         (["plan", "planned_model"], "or package.module:function, got 'planned_model'"),
@@ -98,7 +101,8 @@ def test_what_cannot_be_done_as_asked_is_refused(tmp_path, monkeypatch, capsys, 
 
 def test_a_preset_like_none_gets_no_guess(capsys):
     assert ended(["init", "gpt"]) == 2
-    assert capsys.readouterr().err.endswith(f"expected one of {', '.join(presets())}, got 'gpt'\n")
+    expected = f"expected one of {', '.join(presets())}, a config.json of transformers or its folder, or "
+    assert capsys.readouterr().err.endswith(f"{expected}package.module:function, got 'gpt'\n")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from fastinit.checkpoint.parts import Part, Parts
 from fastinit.law.transformed import Law
 from fastinit.model.filling import Task, fill_task_, tasks_of
 from fastinit.model.planned import Planned
@@ -14,6 +15,8 @@ from fastinit.model.tiles import Computed, Content, Tile, Tiled
 from fastinit.recipe.entries import Entry, whole
 from fastinit.shard.geometry import LocalShard, Shape
 from fastinit.stream import Key
+
+_PART = 2**23  # bytes that are filled at a time: they are still in a cache when they are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,28 @@ class Contents:
         """Fill a tensor that stands for the one called so, or for the part of it that the shard says."""
         for task in self._tasks(name, tensor, shard):
             fill_task_(task)
+
+    def parts(self, name: str, most: int, box: Shape | None = None) -> Sequence[Part]:
+        """One tensor, or a box of that shape of it, in parts that each lie in one piece, of at most so many bytes.
+
+        One that is computed is so as a whole, and is not taken apart.
+        """
+        shape = self.shape(name) if box is None else box
+        whole = self.entries[name].computed is not None
+        return Parts(shape, max(1, prod(shape) if whole else most // self.dtypes[name].itemsize))
+
+    def filled(self) -> Iterator[memoryview]:
+        """The bytes of all tensors, one after another, a part at a time, which is gone when the next is asked for."""
+        buffer = torch.empty(0, dtype=torch.uint8, device="cpu")
+        for name in self:
+            dtype = self.dtypes[name]
+            for place, shape in self.parts(name, _PART):
+                size = prod(shape) * dtype.itemsize
+                if size > buffer.numel():
+                    buffer = torch.empty(size, dtype=torch.uint8, device="cpu")
+                if size:
+                    self.fill_(name, buffer[:size].view(dtype).view(shape), place)
+                    yield memoryview(buffer[:size].numpy())  # type: ignore[arg-type]  # an array of numpy's is one
 
     def only(self, names: Sequence[str]) -> "Contents":
         """The same with these tensors alone, as one file of several holds them."""

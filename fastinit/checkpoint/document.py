@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from fastinit.checkpoint.contents import Contents
+from fastinit.law.transformed import Constant
 from fastinit.model.shown import quoted, shown
 from fastinit.recipe.entries import Entry
 from fastinit.recipe.stored import entry_from, entry_json
-from fastinit.shard.storage import STORED, dtype_name
+from fastinit.shard.storage import DTYPES, STORED, dtype_name
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
@@ -93,4 +94,7 @@ def _read(row: Any) -> tuple[Entry, torch.dtype]:
         entry = entry_from({"tiles": (), **row})
     except (KeyError, AttributeError) as error:
         raise ValueError(f"{shown(row['name'])}: {type(error).__name__}: {error}") from None
-    return entry, _DTYPES[row["dtype"]]
+    dtype = _DTYPES[row["dtype"]]
+    if dtype not in DTYPES and not all(isinstance(tile.law, Constant) for tile in entry.tiles):
+        raise ValueError(f"{shown(entry.name)}: expected whole numbers that are the same everywhere, or derived")
+    return entry, dtype

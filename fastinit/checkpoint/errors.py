@@ -7,6 +7,10 @@ class UsageError(Exception):
     """What the user asked for is not to be had here; the command ends with exit code 2 and this message."""
 
 
+class LostRankError(UsageError):
+    """Another process of the run is gone; each that is left says so and ends by itself, and waits for nobody."""
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asked the command to end; ``left`` says what it leaves behind, and the exit code is 128 + ``number``."""
 

@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastinit.checkpoint.layout import Laid, Layout, Marks
+from fastinit.checkpoint.followed import Marks
+from fastinit.checkpoint.layout import Laid, Layout
 from fastinit.model.shown import shown
-from fastinit.recipe.hooks import recording
-from fastinit.recipe.tape import Tape
 from fastinit.shard.storage import dtype_name
 
 
@@ -31,9 +30,8 @@ def layout_of(saved: Callable[[], Mapping[str, object]], live: Mapping[str, Tens
 
     Raises ``ValueError`` for tensors that are no boxes of live ones, by name.
     """
-    tape = Tape(lambda tensor, leaf: None, has_values=False)
-    marks = Marks(live, tape.storages)
-    with recording(tape, weightless=True):
+    marks = Marks(live)
+    with marks.following():
         found = {name: tensor.contiguous() for name, tensor in saved().items() if isinstance(tensor, Tensor)}
     layout = {name: marks.laid(tensor) for name, tensor in found.items()}
     unknown = [name for name, laid in layout.items() if laid is None]

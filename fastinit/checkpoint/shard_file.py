@@ -1,14 +1,14 @@
 """A file of safetensors: the header's length in 8 bytes, the header in JSON, and the data of its tensors without a gap.
 
-safetensors itself writes from memory that is already filled. Here a file's own memory is filled; tests read these files with it.
+safetensors itself writes from memory that holds all of it. Here a part at a time is filled and written; tests read these files
+with it.
 """
 
 import json
-import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,28 +67,30 @@ def header_bytes(contents: Contents) -> bytes:
 
 
 def write_file(path: Path, contents: Contents, advance: Callable[[int], object]) -> None:
-    """Write a file of these tensors, filled in the file's own memory, and wait until it is on the disk.
+    """Write a file of these tensors, filled a part at a time, and wait until it is on the disk.
 
-    What has the path already is replaced. The disk's space is taken first: a full disk is an ``OSError`` here, where
-    writing to the memory of a file with holes would end the process by SIGBUS. ``advance`` is told the bytes of each tensor.
+    What has the path already is replaced. The disk's space is taken first, so that a full one is told before hours of work. No
+    more than a part is held: the system is asked to write each one at once, and to keep no copy. ``advance`` is told the bytes.
     """
     path.unlink(missing_ok=True)
     beginning = header_bytes(contents)
-    with path.open("x+b") as file:
-        file.write(beginning)
-        file.flush()
+    with path.open("xb", buffering=0) as file:
         os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.total_size)
-        memory = mmap.mmap(file.fileno(), 0)
+        write_all(file, memoryview(beginning))
         reached = len(beginning)
-        for name in contents:
-            shape = contents.shape(name)
-            if prod(shape):  # torch makes no tensor of no memory
-                elements = torch.frombuffer(memory, dtype=contents.dtypes[name], count=prod(shape), offset=reached)
-                contents.fill_(name, elements.view(shape))
-            reached += contents.size(name)
-            advance(contents.size(name))
-        memory.flush()
+        for part in contents.filled():
+            write_all(file, part)
+            os.posix_fadvise(file.fileno(), reached, len(part), os.POSIX_FADV_DONTNEED)
+            reached += len(part)
+            advance(len(part))
         os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def write_all(file: FileIO, memory: memoryview) -> None:
+    """Write all bytes; the system may take some of them at a time."""
+    while memory:
+        memory = memory[file.write(memory) :]
 
 
 def read_header(file: BinaryIO) -> Header:

@@ -1,103 +1,114 @@
-"""A checkpoint: sharded safetensors with an index, filled in place in their files, a tensor at a time.
+"""A checkpoint is written whole or not at all: into a partial folder, which gets its name when everything is on the disk.
 
-The memory of a file is mapped and filled, so nothing is held but the page cache. Everything
-is written to a partial folder, which gets its name when all is on the disk; one that a signal or a power cut left is gone on
-with by ``resume``, which trusts nothing in it but what it proves.
+One that a signal or a power cut left is gone on with by ``resume``, which trusts nothing in it but what it proves. Several ranks
+write one together: the first holds the name, and all of them their own files.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from fastinit.checkpoint import place
-from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.errors import Stopped, UsageError
-from fastinit.checkpoint.files import problem_text, sync
-from fastinit.checkpoint.index import INDEX, UNFINISHED, Index, index_of
-from fastinit.checkpoint.proof import file_problems
-from fastinit.checkpoint.resume import make_resumable
-from fastinit.checkpoint.shard_file import header_bytes, write_file
+from fastinit.checkpoint.files import problem_text
+from fastinit.checkpoint.forms import Form
+from fastinit.checkpoint.ranks import ALONE, Ranks
 from fastinit.model.shown import shown, size_text
-
-_BLOCK = 4096  # bytes; what a file takes on a disk is a multiple of it
 
 
 def write(
-    directory: Path, contents: Contents, shard_size: int, advance: Callable[[int], object], resume: bool = False
-) -> tuple[int, int]:
-    """Write files of at most so many bytes of tensors, the index, and what lies beside; the folder appears when all is there.
+    directory: Path,
+    form: Form,
+    advance: Callable[[int], object],
+    resume: bool = False,
+    ranks: Ranks = ALONE,
+    begun: Callable[[Path], object] = lambda partial: None,
+) -> int:
+    """Write the files of a checkpoint; the folder appears when all is there.
 
-    With ``resume`` files of an earlier, partial run that prove to be right stay; the result is how many files there are, and
-    how many did. ``advance`` is told the bytes that are done. Raises ``UsageError`` for a name that is not to be had, a disk
-    that is too small, or a partial checkpoint that stands in the way, and ``Stopped``, which names the partial folder, for
-    an interrupt.
+    With ``resume`` files of an earlier, partial run that prove to be right stay; the result is how many did. ``advance`` is told
+    the bytes that this rank has done, ``begun`` the partial folder. Raises ``UsageError``, on every rank the same, for a name
+    that is not to be had, a disk that is too small, or a partial checkpoint that stands in the way, and ``Stopped``, which
+    names the partial folder, for an interrupt.
     """
-    index = index_of(contents, shard_size)
-    groups = {file: contents.only(names) for file, names in index.groups().items()}
-    with place.reserved(directory) as final:
-        found = place.partial_of(final)
-        if found and not resume:
-            raise UsageError(
-                f"--out: a partial checkpoint lies in {shown(found)}: --resume goes on with it, or else remove it"
-            )
-        if found:
-            make_resumable(found, index, contents.beside)
-        _check_space(final.parent, found, groups)
-        partial = found or place.new_partial(final)
+    with ExitStack() as held:
+        final, partial, found = ranks.from_first(lambda: _started(directory, form, resume, held))
+        begun(partial)
         done = proven = 0
+        problem: str | None = None
         try:
-            _write_beside(partial, index, contents.beside)
-            for file, group in groups.items():
-                was_there = found is not None and not any(file_problems(partial / file, group))
-                if was_there:
-                    sync(partial / file)
-                    advance(group.total_size)
-                else:
-                    write_file(partial / file, group, advance)
+            if ranks.is_first:
+                form.begin(partial)
+            ranks.each(None)
+            for was_there in form.write(partial, found, ranks, advance):
                 done += 1
                 proven += was_there
-            (partial / UNFINISHED).rename(partial / INDEX)
-            place.publish(partial, final)
         except KeyboardInterrupt as stop:
-            number = stop.number if isinstance(stop, Stopped) else Stopped().number
-            raise Stopped(number, _left(partial, done, len(groups), keep=done > 0 or found is not None)) from None
+            raise _stopped(stop, partial, form, done, keep=done > 0 or found) from None
         except OSError as error:
-            left = _left(partial, done, len(groups), keep=done == len(groups) or found is not None)
-            raise UsageError(f"--out: {shown(directory)}: {problem_text(error)}; {left}") from None
+            problem = problem_text(error)
         except BaseException:
-            _left(partial, done, len(groups), keep=found is not None)
+            if ranks.count == 1:  # others may be writing
+                _left(partial, form, done, keep=found)
             raise
-        return len(groups), proven
+        outcomes = ranks.each((problem, done, proven))
+        problem = next((said for said, _, _ in outcomes if said), None)
+        done, proven = sum(each for _, each, _ in outcomes), sum(each for _, _, each in outcomes)
+
+        def finish() -> None:
+            if problem is None:
+                _publish(directory, partial, final, form, done)
+            else:
+                raise UsageError(f"--out: {shown(directory)}: {problem}; {_left(partial, form, done, keep=found)}")
+
+        ranks.from_first(finish)
+        return proven
 
 
-def _write_beside(partial: Path, index: Index, beside: Mapping[str, bytes]) -> None:
-    """Write the index, and the files that hold no tensor, each waited for."""
-    if not (
-        partial / UNFINISHED
-    ).exists():  # one that is there is right, and a kill while it is written again would spoil it
-        (partial / UNFINISHED).write_bytes(index.text())
-    sync(partial / UNFINISHED)
-    for name, text in beside.items():
-        (partial / name).unlink(missing_ok=True)  # it may be a link to elsewhere
-        (partial / name).write_bytes(text)
-        sync(partial / name)
+def _started(directory: Path, form: Form, resume: bool, held: ExitStack) -> tuple[Path, Path, bool]:
+    """The final path, which is held from here on, the partial one, and whether that was there."""
+    final = held.enter_context(place.reserved(directory))
+    found = place.partial_of(final)
+    if found and not resume:
+        raise UsageError(
+            f"--out: a partial checkpoint lies in {shown(found)}: --resume goes on with it, or else remove it"
+        )
+    if found:
+        form.make_resumable(found)
+    _check_space(final.parent, found, form.needed)
+    return final, found or place.new_partial(final), found is not None
 
 
-def _left(partial: Path, done: int, count: int, keep: bool) -> str:
+def _publish(directory: Path, partial: Path, final: Path, form: Form, done: int) -> None:
+    try:
+        form.end(partial)
+        place.publish(partial, final)
+    except KeyboardInterrupt as stop:
+        raise _stopped(stop, partial, form, done, keep=True) from None
+    except OSError as error:
+        left = _left(partial, form, done, keep=True)
+        raise UsageError(f"--out: {shown(directory)}: {problem_text(error)}; {left}") from None
+
+
+def _stopped(stop: KeyboardInterrupt, partial: Path, form: Form, done: int, keep: bool) -> Stopped:
+    number = stop.number if isinstance(stop, Stopped) else Stopped().number
+    return Stopped(number, _left(partial, form, done, keep))
+
+
+def _left(partial: Path, form: Form, done: int, keep: bool) -> str:
     """What a run that ends early leaves, in a few words: its partial folder, or nothing."""
     if not partial.exists():
         return "all files are in place"
-    if keep:
-        return f"{done} of {count} files are in {shown(partial)}: --resume goes on with them"
+    if keep and (form.keeps or done == form.count):
+        return f"{done} of {form.count} files are in {shown(partial)}: --resume goes on with them"
     shutil.rmtree(partial, ignore_errors=True)
     return "what was written is removed"
 
 
-def _check_space(parent: Path, partial: Path | None, groups: Mapping[str, Contents]) -> None:
+def _check_space(parent: Path, partial: Path | None, needed: int) -> None:
     """Raise ``UsageError`` unless the disk has room for what the partial folder does not hold yet."""
-    sizes = (len(header_bytes(group)) + group.total_size for group in groups.values())
-    needed = sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
     if partial:
         with os.scandir(partial) as entries:
             needed -= sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in entries)

@@ -1,6 +1,7 @@
 """``torchrun ... -m fastinit init SOURCE``: the same model as DTensors, each rank filling its own shards."""
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -13,32 +14,25 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.ranks import Ranks
 from fastinit.cli.device import backend_name, device_of_rank
 from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.cli.in_memory import chosen_layers, dtype_of
 from fastinit.cli.memory import free_bytes
-from fastinit.cli.table import FASTINIT, roles_table, totals
+from fastinit.cli.out import write_out
+from fastinit.cli.report import FASTINIT, roles_table, totals
 from fastinit.cli.source import Asked, asked, by_role, heading, materialised
+from fastinit.cli.splits import split_dims
 from fastinit.cli.stopwatch import Stopwatch
+from fastinit.cli.watch import Watch
 from fastinit.model.filling import fill_plan_
 from fastinit.model.planned import Planned
 from fastinit.model.report import row_of
-from fastinit.model.roles import Named, Role
 from fastinit.shard.storage import dtype_name
 
 _PATIENCE = timedelta(seconds=30)
-# What expert parallelism splits along the experts, and tensor parallelism along the outputs or the inputs of a layer.
-_EXPERTS = {Role.EXPERT_W1, Role.EXPERT_W2, Role.EXPERT_W3, Role.EXPERT_UP_GATE}
-_BY_OUTPUTS = {
-    Role.FINAL_OUTPUT,
-    Role.ATTENTION_IN,
-    Role.FEED_FORWARD_W1,
-    Role.FEED_FORWARD_W3,
-    Role.EXPERT_W1,
-    Role.EXPERT_W3,
-    Role.EXPERT_UP_GATE,
-}
-_BY_INPUTS = {Role.ATTENTION_OUT, Role.FEED_FORWARD_W2, Role.EXPERT_W2}
+_RENDEZVOUS = timedelta(minutes=5)
+_LONG = timedelta(days=7)
 
 
 def run(arguments: Namespace) -> int:
@@ -46,6 +40,10 @@ def run(arguments: Namespace) -> int:
 
     A ``UsageError`` is the same on every rank, and rank 0 alone raises it. The process group is left to process.py.
     """
+    if arguments.out is not None:
+        return _out(arguments)
+    if arguments.resume:
+        raise UsageError("--resume: expected --out, the checkpoint to go on with")
     try:
         device, problem = device_of_rank(arguments.device), None
     except UsageError as error:
@@ -57,6 +55,27 @@ def run(arguments: Namespace) -> int:
         if not dist.is_initialized() or dist.get_rank() == 0:
             raise
         return 2  # rank 0 says why
+
+
+def _out(arguments: Namespace) -> int:
+    """Write a checkpoint with the other ranks. Nothing is asked of a GPU."""
+    rank = int(os.environ["RANK"])
+    watch = Watch(f"fastinit init: rank {rank}")
+    with watch.signals():
+        try:
+            dist.init_process_group("gloo", timeout=_RENDEZVOUS)
+            heard = dist.new_group(backend="gloo", timeout=timedelta(seconds=arguments.timeout))
+            # One that writes for long is waited for; that it is still there is seen to by the watch.
+            patient = dist.new_group(backend="gloo", timeout=_LONG)
+        except RuntimeError as error:
+            watch.end(2, f"error: --out: another rank did not come: {str(error).splitlines()[0]}")
+        try:
+            with watch.others(heard):
+                return write_out(arguments, Ranks(rank, dist.get_world_size(), patient), watch.begun)
+        except UsageError:
+            if rank == 0:
+                raise
+            return 2  # rank 0 says why
 
 
 def _meet(device: torch.device, problem: UsageError | None) -> None:
@@ -136,7 +155,7 @@ def _chosen_by_first(choose: Callable[[], tuple[int | None, str]]) -> tuple[int 
 
 def _mesh(arguments: Namespace, device: torch.device, world: int) -> DeviceMesh:
     """Data, expert and tensor parallel ranks, the last the fastest."""
-    refused = [f"--{name}" for name in ("compare", "shards", "out", "resume") if getattr(arguments, name)]
+    refused = [f"--{name}" for name in ("compare", "shards") if getattr(arguments, name)]
     if refused:
         raise UsageError(f"{', '.join(refused)}: expected a run of one process, got one of {world} ranks")
     inner = arguments.tp * arguments.ep
@@ -160,7 +179,7 @@ def _shard(wanted: Asked, plan: Sequence[Planned], mesh: DeviceMesh) -> None:
     model = wanted.model
     names = tuple(name for name in ("ep", "tp") if mesh[name].size() > 1)
     for planned in plan if names else ():
-        dims = _dims(wanted.named.get(planned.name))
+        dims = split_dims(wanted.named.get(planned.name))
         splits: dict[str, Placement] = {
             name: Replicate() if dim is None else Shard(dim) for name, dim in zip(("ep", "tp"), dims, strict=True)
         }
@@ -169,24 +188,6 @@ def _shard(wanted: Asked, plan: Sequence[Planned], mesh: DeviceMesh) -> None:
         owner, _, name = planned.paths[0].rpartition(".")
         setattr(model.get_submodule(owner), name, nn.Parameter(weight))
     fully_shard(model, mesh=mesh["dp"])
-
-
-def _dims(named: Named | None) -> tuple[int | None, int | None]:
-    """The dimensions of a parameter that expert and tensor parallelism split, by the layout that its name tells.
-
-    >>> _dims(Named("experts.down_proj", Role.EXPERT_W2, "e o i"))
-    (0, 2)
-    """
-    if named is None:
-        return None, None
-    layout = named.inputs.split()
-    experts = layout.index("e") if named.role in _EXPERTS and "e" in layout else None
-    if named.role is Role.EMBEDDING:
-        return experts, 0
-    for roles, letter in ((_BY_OUTPUTS, "o"), (_BY_INPUTS, "i")):
-        if named.role in roles and letter in layout:
-            return experts, layout.index(letter)
-    return experts, None
 
 
 def _collectives(fill_all: Callable[[], object]) -> int:

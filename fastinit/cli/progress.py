@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bar(total: int, label: str, unit: str = "B") -> Iterator[Callable[[int], object]]:
+def bar(total: int, label: str, unit: str = "B", quiet: bool = False) -> Iterator[Callable[[int], object]]:
     """A function that moves a bar of bytes, or of another unit, on.
 
-    It is drawn after a second, on a terminal, and where tqdm is installed.
+    It is drawn after a second, on a terminal, where tqdm is installed, and unless it is to be ``quiet``; with the rate and the
+    time that is left.
     """
     try:
         from tqdm import tqdm
@@ -16,5 +17,7 @@ def bar(total: int, label: str, unit: str = "B") -> Iterator[Callable[[int], obj
         yield lambda count: None
         return
     # disable=None: no bar where stderr is no terminal.
-    with tqdm(total=total, desc=label, unit=unit, unit_scale=True, delay=1, disable=None, leave=False) as shown:
+    with tqdm(
+        total=total, desc=label, unit=unit, unit_scale=True, delay=1, disable=quiet or None, leave=False
+    ) as shown:
         yield shown.update

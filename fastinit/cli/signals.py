@@ -5,13 +5,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import FrameType
 from typing import NoReturn
 
 from fastinit.checkpoint.errors import Stopped
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Handler = Callable[[int, FrameType | None], object]
 
 
@@ -24,7 +24,7 @@ def stoppable() -> AbstractContextManager[None]:
     nothing happens; nor under torchrun, which ends its ranks by SIGTERM, and one that waits for the others in a collective
     would not come to see an exception.
     """
-    return _heard_by(_stop)
+    return nullcontext() if _under_torchrun() else _heard_by(_stop)
 
 
 def stopped_at_once(said: str) -> AbstractContextManager[None]:
@@ -49,11 +49,11 @@ def leave_interrupts_to_the_system() -> None:
 
 @contextmanager
 def _heard_by(handler: _Handler) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread() or _under_torchrun():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     replaced = (signal.SIG_DFL, signal.default_int_handler, _stop)
-    before = {number: found for number in _SIGNALS if (found := signal.getsignal(number)) in replaced}
+    before = {number: found for number in SIGNALS if (found := signal.getsignal(number)) in replaced}
     try:
         for number in before:
             signal.signal(number, handler)

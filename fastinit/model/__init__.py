@@ -6,7 +6,7 @@ parameters, and what holds of any plan, by checks.py; planned.py is what is know
 may get besides one law. The rules are scheme.py's: a method, and the pattern that each name matches, by matched.py;
 modules.py asks all modules at once. By the plan fill.py fills a model and verify.py compares one, by comparison.py;
 materialise.py gives it memory, filling.py carries laws out, and report.py says what was done. methods.py has the calls of
-OLMo-core's ``InitMethod``; presets.py and skeleton.py are published architectures. shown.py is how names that others chose
+OLMo-core's ``InitMethod``; presets.py and skeleton.py are published architectures as data. shown.py is how names that others chose
 are printed.
 
 It stands on the fills (init, foreach.py) and imports no backend; integrations and the command line stand on it. A framework's

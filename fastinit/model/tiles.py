@@ -70,7 +70,7 @@ class Tile:
         kept = [d for d in self.dims if d >= 0]
         single = [d for d in range(part.ndim) if d not in kept]
         index = [None if d < 0 else slice(None) for d in self.dims] + [0] * len(single)
-        return part.permute(*kept, *single)[tuple(index)]
+        return part.permute((*kept, *single))[tuple(index)]
 
 
 @dataclass(frozen=True, slots=True)
