@@ -76,10 +76,23 @@ def parser() -> ArgumentParser:
 
     verify = commands.add_parser(
         "verify",
-        help="is a checkpoint that --out wrote what its metadata says?",
-        description="Regenerate every tensor of a checkpoint from its metadata alone, and compare the bits.",
+        help="is a checkpoint what its metadata says, or what a source gives?",
+        description="Regenerate every tensor of a checkpoint from its metadata alone, or of a model that --against names, and "
+        "compare the bits. Under torchrun the ranks share the tensors. Nothing that a checkpoint holds is run: of a pickle in it, "
+        "as torch.distributed.checkpoint has, only the few types are taken that metadata and tensors are made of.",
     )
-    verify.add_argument("directory", type=_path, metavar="DIR", help="what --out was given")
+    verify.add_argument("directory", type=_path, metavar="DIR", help="a checkpoint in any form that init writes")
+    _add_sample(verify)
+    verify.add_argument(
+        "--against",
+        type=_source,
+        metavar="SOURCE",
+        help="compare a checkpoint that anybody wrote, safetensors or of torch.distributed.checkpoint, with the init of a source "
+        "as init takes it: which tensors are still at their init?",
+    )
+    _add_rules(verify)
+    verify.add_argument("--seed", type=_seed, metavar="N", help="with --against (0)")
+    verify.add_argument("--layers", type=_count, metavar="N", help="with --against, the first N layers of a preset (all)")
 
     report = commands.add_parser(
         "report",
@@ -133,6 +146,18 @@ def _add_source(command: ArgumentParser) -> None:
         type=_source,
         help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
     )
+    _add_rules(command)
+    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
+    command.add_argument(
+        "--layers",
+        type=_count,
+        metavar="N",
+        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
+    )
+
+
+def _add_rules(command: ArgumentParser) -> None:
+    """The options that say by which laws a model is filled."""
     command.add_argument(
         "--rules",
         "--method",
@@ -141,13 +166,6 @@ def _add_source(command: ArgumentParser) -> None:
     )
     command.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
     command.add_argument("--recipe", type=_path, metavar="FILE", help="the laws that plan --save has stored")
-    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
-    command.add_argument(
-        "--layers",
-        type=_count,
-        metavar="N",
-        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

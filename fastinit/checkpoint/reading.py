@@ -5,7 +5,7 @@ trusted: what it cannot read is a ``ValueError`` or an ``OSError``.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -50,9 +50,9 @@ class Safetensors:
     headers: Mapping[str, Header | OSError | ValueError]
 
     @classmethod
-    def of(cls, folder: Path, files: Mapping[str, str]) -> "Safetensors":
-        """Of the tensors that an index names."""
-        return cls(folder, files, {file: _header(folder / file) for file in dict.fromkeys(files.values())})
+    def of(cls, folder: Path, files: Mapping[str, str], more: Iterable[str] = ()) -> "Safetensors":
+        """Of the tensors that an index names, the file of each; ``more`` are files without any."""
+        return cls(folder, files, {file: _header(folder / file) for file in dict.fromkeys((*files.values(), *more))})
 
     @classmethod
     def all_in(cls, folder: Path) -> "Safetensors":

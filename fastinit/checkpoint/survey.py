@@ -57,7 +57,7 @@ def _look(reader: Reader, name: str, contents: Contents | None, sample: Sample |
         entry = None
     counted_as = dtype if dtype.is_floating_point else torch.float64
     tally, digest = Tally(counted_as), hashlib.sha256()
-    pieces = chosen(sample, name, shape, _CHUNK, _SAMPLED)
+    pieces = chosen(sample, name, shape, _CHUNK if sample is None else _SAMPLED)
     for place, part in pieces:
         chunk = torch.empty(part, dtype=dtype)
         reader.read_(name, chunk, place)

@@ -11,7 +11,7 @@ from fastinit.checkpoint.histogram import BINS
 from fastinit.checkpoint.statistics import Counted, Score, Statistics
 from fastinit.checkpoint.survey import Seen
 from fastinit.model.report import shape_text
-from fastinit.model.roles import named_by, without_numbers
+from fastinit.model.roles import role_of
 from fastinit.shard.storage import dtype_name
 
 _DIGITS = 5  # that are shown, at most
@@ -153,12 +153,6 @@ def chance(z: float, scores: int) -> float:
     """
     alone = erfc(abs(z) / sqrt(2))
     return -expm1(scores * log1p(-alone)) if alone < 1 else 1.0
-
-
-def role_of(name: str) -> str:
-    """What a tensor is for, by its name; one that no pattern knows is alike with those that differ in numbers alone."""
-    match = named_by([name], set())[name]
-    return match.role.value if match is not None else without_numbers(name)
 
 
 def _law(group: _Group) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.opened import opened
 from fastinit.checkpoint.document import summary
-from fastinit.checkpoint.parts import Sample
 from fastinit.checkpoint.survey import survey
 from fastinit.cli import progress
 from fastinit.cli.described import Description, chance
 from fastinit.cli.digest import digest_of_lines
 from fastinit.cli.rendered import page
+from fastinit.cli.sampled import sample_of
 from fastinit.model.shown import shown
 from fastinit.version import STREAM_VERSION, __version__
 
@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> int:
         asked += f"; sampled: {sample.count} random parts of each tensor, seed {sample.seed}"
     verdict, odd = _verdict(description)
     data = description.data() | {
-        "asked": f"{found.form}: {asked}",
+        "asked": f"{found.kind}: {asked}",
         "made": f"Made by fastinit {__version__}. All data are in this file; it loads nothing.",
         "seed": str(found.contents.seed) if found.contents is not None else "unknown",  # of 64 bits, which JavaScript has not
         "streamVersion": STREAM_VERSION,
@@ -55,16 +55,6 @@ def run(arguments: Namespace) -> int:
         print(f"digest: sha256 {digest} over the bits of {len(digests)} tensors")
     print(f"{shown(arguments.output)}: {len(data['tensors'].get('name', ()))} tensors, {description.elements:,} elements")
     return 0
-
-
-def sample_of(arguments: Namespace) -> Sample | None:
-    """The parts that --sample asks for; without --sample-seed others each time."""
-    if arguments.sample is None:
-        if arguments.sample_seed is not None:
-            raise UsageError("--sample-seed: expected --sample, the number of parts of each tensor")
-        return None
-    seed = secrets.randbits(32) if arguments.sample_seed is None else arguments.sample_seed
-    return Sample(arguments.sample, seed)
 
 
 def _verdict(description: Description) -> tuple[str, bool]:

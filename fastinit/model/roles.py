@@ -163,6 +163,17 @@ def named_by(names: Iterable[str], model_types: set[str], first: tuple[Named, ..
     return found
 
 
+def role_of(name: str) -> str:
+    """What a parameter is for, by its name alone; one that no pattern knows is for what those are that differ in numbers alone.
+
+    >>> role_of("model.layers.3.mlp.down_proj.weight"), role_of("blocks.7.mixer.D")
+    ('feed-forward w2 (down)', 'blocks.0.mixer.D')
+    """
+    like = without_numbers(name)
+    match = named_by([like], set())[like]
+    return match.role.value if match is not None else like
+
+
 def without_numbers(name: str) -> str:
     """A parameter's name with 0 for each part that is a number.
 
