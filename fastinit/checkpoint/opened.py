@@ -10,7 +10,7 @@ from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.document import contents_from
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.files import JSON_LIMIT, open_regular, parse_json, problem_text
-from fastinit.checkpoint.index import INDEX, read_index, weight_map
+from fastinit.checkpoint.index import INDEX, UNFINISHED, read_index, weight_map
 from fastinit.checkpoint.live import Format
 from fastinit.checkpoint.proof import Problem, indexed_problems, loose_problems, stored_problems
 from fastinit.checkpoint.reading import Reader, Safetensors
@@ -18,6 +18,7 @@ from fastinit.checkpoint.shard_file import Header
 from fastinit.model.shown import shown
 
 DOCUMENT = "fastinit.json"
+LOOSE = "safetensors without an index"
 _PREFIXES = ("", "model.")  # before the names in torch's metadata
 
 
@@ -48,7 +49,7 @@ def opened(directory: Path) -> Opened:
     def found() -> Opened:
         if (directory / DOCUMENT).exists() and not _is_there(directory / INDEX):
             return _distributed(directory)
-        if not _is_there(directory / INDEX) and any(path.suffix == ".safetensors" for path in directory.iterdir()):
+        if not any(_is_there(directory / name) for name in (INDEX, UNFINISHED)) and any(path.suffix == ".safetensors" for path in directory.iterdir()):
             return _loose(directory)
         index = read_index(directory / INDEX)
         contents, reader = contents_from(index.document), Safetensors.of(directory, index.files)
@@ -92,7 +93,7 @@ def _loose(directory: Path) -> Opened:
             raise ValueError(f"{shown(file)}: its header has no recipe of fastinit: --against SOURCE compares it with one")
         each.append(contents_from(parse_json(text.encode())))
     contents = _joined(each)
-    return Opened("hf", "safetensors without an index", reader, contents, lambda: loose_problems(contents, reader))
+    return Opened("hf", LOOSE, reader, contents, lambda: loose_problems(contents, reader))
 
 
 def _joined(each: Sequence[Contents]) -> Contents:

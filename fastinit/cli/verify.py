@@ -12,7 +12,7 @@ from fastinit.checkpoint.compared import Compared, compared
 from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.document import summary
 from fastinit.checkpoint.errors import UsageError
-from fastinit.checkpoint.opened import Opened, named_as, opened, somebody_s
+from fastinit.checkpoint.opened import LOOSE, Opened, named_as, opened, somebody_s
 from fastinit.checkpoint.parts import Sample
 from fastinit.checkpoint.ranks import ALONE, Ranks
 from fastinit.cli import progress
@@ -59,6 +59,8 @@ def _by_itself(arguments: Namespace, ranks: Ranks) -> int:
     if problems:
         print(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}: this is not the checkpoint of {given}")
         return 1
+    if found.kind == LOOSE:
+        print("there is no index: nothing says which other files there should be")
     elements = sum(each.elements for each in tensors)
     if sample is not None:
         print(f"sampled, {_words(sample)}: the bits of {elements:,} elements in {len(contents)} tensors are those of {given}")
