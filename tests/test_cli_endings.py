@@ -14,7 +14,7 @@ from forked import Forked
 
 from fastinit import __main__ as cli
 from fastinit.checkpoint.errors import Stopped
-from fastinit.cli import doctor, init
+from fastinit.cli import doctor, in_memory
 from fastinit.cli.signals import stoppable
 from fastinit.model.presets import presets
 
@@ -131,13 +131,13 @@ def test_what_the_system_refuses_is_told_in_a_line(monkeypatch, capsys, error, c
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_fill_in_a_line(monkeypatch, capsys, number):
-    fill = init.fill_plan_
+    fill = in_memory.fill_plan_
 
     def filling(*arguments):
         os.kill(os.getpid(), number)
         fill(*arguments)
 
-    monkeypatch.setattr(init, "fill_plan_", filling)
+    monkeypatch.setattr(in_memory, "fill_plan_", filling)
     before = [signal.getsignal(each) for each in SIGNALS]
     assert cli.main([*INIT, "--device", "cpu"]) == 128 + number
     how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
@@ -318,4 +318,4 @@ def test_a_path_that_the_terminal_cannot_show(tmp_path):
     code += f"os.chdir({str(tmp_path)!r})\nsys.argv[1:] = {[*INIT, '--out', 'é']}\n"
     done = Forked("-c", code + "from fastinit.__main__ import command\ncommand()").wait()
     assert (done.returncode, done.stderr) == (0, "")
-    assert "'\\xe9': 39 tensors" in done.stdout
+    assert "'\\xe9': 75 tensors" in done.stdout

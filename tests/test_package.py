@@ -227,7 +227,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_source(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {module.replace(".", "/") + ".py" for module in SOURCES}
-    assert names == expected | {"fastinit/model/presets.json", "fastinit/py.typed"}
+    assert names == expected | {f"fastinit/model/presets/{name}.json" for name in presets()} | {"fastinit/py.typed"}
 
 
 def test_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import fastinit
 from fastinit import __main__ as cli
+from fastinit.checkpoint.preset import recipe_of
+from fastinit.model.presets import preset, presets
 
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 40}
 
@@ -51,10 +53,16 @@ def test_a_method_gives_the_roles_of_a_config(config, said):
     assert "router" in out
 
 
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_a_preset_has_laws_of_its_own(said, name):
+    assert said(name) == (0, f"{recipe_of(preset(name))}\n")
+    assert said(name, "--layers", "2") == (0, f"{recipe_of(preset(name), 2)}\n")
+
+
 def test_laws_are_stored_read_and_compared(config, said, tmp_path):
     file = tmp_path / "laws.json"
     _, out = said(config, "--save", file)
-    assert said("--recipe", file) == (0, out)
+    assert said("--recipe", file) == said(config, "--recipe", file) == (0, out)
     assert said(config, "--diff", file) == (0, "the same laws\n")
     known = config / "config.json"
     known.write_text(
@@ -63,6 +71,24 @@ def test_laws_are_stored_read_and_compared(config, said, tmp_path):
     code, lines = said(config, "--diff", file)
     assert code == 1
     assert "lm_head.weight: normal, std 0.03, not normal, std 0.02" in lines
+
+
+def test_a_preset_is_compared_with_what_was_stored_of_one(said, tmp_path):
+    file = tmp_path / "laws.json"
+    assert said("tiny-moe", "--save", file)[0] == 0
+    assert said("tiny-moe", "--diff", file) == (0, "the same laws\n")
+    code, lines = said("tiny-moe", "--layers", "2", "--diff", file)
+    assert code == 1
+    assert "model.layers.2.mlp.gate.weight: only in the other" in lines
+
+
+def test_stored_laws_of_another_model_are_refused(config, said, tmp_path, capsys):
+    file = tmp_path / "laws.json"
+    assert said("tiny-moe", "--save", file)[0] == 0
+    assert said(config, "--recipe", file)[0] == 2
+    said("tiny-moe", "--recipe", file)
+    assert cli.main(["plan", str(config), "--recipe", str(file)]) == 2
+    assert "recipe: expected parameters of the shapes that were recorded" in capsys.readouterr().err
 
 
 def test_computed_values_are_not_stored(said, monkeypatch, tmp_path, capsys):

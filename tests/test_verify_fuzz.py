@@ -109,6 +109,11 @@ def dumped(value, draw):
     )
 
 
+def is_json(name):
+    """The index, and what lies beside; all else is safetensors."""
+    return name.endswith(".json")
+
+
 def same_json(one, other):
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
@@ -123,7 +128,7 @@ def equivalent(directory, original):
     try:
         for name in original:
             one, other = (
-                (json.loads(each), b"") if name == INDEX else split(each) for each in (raw[name], original[name])
+                (json.loads(each), b"") if is_json(name) else split(each) for each in (raw[name], original[name])
             )
             if not same_json(one[0], other[0]) or one[1] != other[1]:
                 return False
@@ -183,7 +188,7 @@ def test_an_index_that_was_changed(written, original, tensors, data):
 @settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_a_file_that_was_changed(written, original, tensors, data):
-    name = data.draw(st.sampled_from(sorted(original.keys() - {INDEX})))
+    name = data.draw(st.sampled_from(sorted(name for name in original if not is_json(name))))
     header, values = split(original[name])
     kind = data.draw(st.sampled_from(("header", "bytes", "header and data", "length")))
     if kind == "bytes":
@@ -201,6 +206,9 @@ def test_a_file_that_was_changed(written, original, tensors, data):
 @pytest.mark.parametrize("sort_keys", [False, True])
 def test_how_json_is_written_does_not_matter(written, original, indent, sort_keys, tmp_path):
     for name, raw in original.items():
+        if is_json(name) and name != INDEX:  # which is what its bytes are
+            (tmp_path / name).write_bytes(raw)
+            continue
         value, data = (json.loads(raw), b"") if name == INDEX else split(raw)
         text = json.dumps(value, indent=indent, sort_keys=sort_keys).replace("total_size", "tot\\u0061l_size").encode()
         (tmp_path / name).write_bytes(text if name == INDEX else joined(text + b"  ", data))

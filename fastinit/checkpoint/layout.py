@@ -67,7 +67,7 @@ def _entry(name: str, laid: Laid, live: Mapping[str, Entry]) -> Entry:
         return Entry(name, (), laid.shape, tuple(tiles))
     if len(computed) < len(sources):
         raise ValueError(f"{shown(name)}: expected laws alone or computed values alone, got it made of both")
-    return Entry(name, (), laid.shape, computed=Parts(laid, tuple(computed)))
+    return Entry(name, (), laid.shape, computed=Cuts(laid, tuple(computed)))
 
 
 def _tiles(cut: Cut, source: Entry) -> Iterator[Tile]:
@@ -87,7 +87,7 @@ def _tiles(cut: Cut, source: Entry) -> Iterator[Tile]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts(Computed):
+class Cuts(Computed):
     """Parts of live parameters that are computed."""
 
     laid: Laid

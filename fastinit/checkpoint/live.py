@@ -71,9 +71,12 @@ class Live:
         return Contents(source, said, rules.seed, laid_out(layout, entries), dtypes, beside)
 
 
-def of_build(build: Callable[[], nn.Module], dtype: torch.dtype | None) -> Live:
-    """What a function builds, in a dtype, or in the one that it builds it in. See ``record`` for what it raises."""
-    known = recorded(build)
+def of_build(build: Callable[[], nn.Module], dtype: torch.dtype | None, checked: bool = True) -> Live:
+    """What a function builds, in a dtype, or in the one that it builds it in. See ``record`` for what it raises.
+
+    ``checked``: its own laws are asked for, so all of its parameters must have some.
+    """
+    known = recorded(build, checked=checked)
     buffers = known.buffers()
     model: Any = known.model
     if not published.is_transformers(model):

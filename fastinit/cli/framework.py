@@ -21,14 +21,14 @@ Build = Callable[[], nn.Module]
 _HEADS = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq", "AutoModel")
 
 
-def live_of(source: str, dtype: torch.dtype | None) -> Live:
-    """The model of a source that is no preset, with its own laws.
+def live_of(source: str, dtype: torch.dtype | None, own: bool = True) -> Live:
+    """The model of a source that is no preset, with its own laws; they may be none, unless they are asked for.
 
     Raises ``UsageError`` where it builds no model, or none that can be recorded.
     """
     build = of_config(source, dtype) if is_config(source) else of_function(source)
     try:
-        return of_build(build, dtype)
+        return of_build(build, dtype, own)
     except (Exception, SystemExit) as error:  # whatever a user's function raises
         if isinstance(error, UsageError):
             raise

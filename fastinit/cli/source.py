@@ -75,7 +75,7 @@ def asked(arguments: Namespace, layers: int | None = None) -> Asked:
     stored = None if recipe is None else loaded(recipe)
     dtype = getattr(torch, option("dtype")) if option("dtype") else None
     layers = option("layers") if layers is None else layers
-    live = _live(source, known, stored, layers, dtype)
+    live = _live(source, known, stored, layers, dtype, own=stored is None and method == _OWN)
     name = source or recipe if layers is None or known is None else _name(known, layers)
     seed, patterns = option("seed") or 0, () if known is None else known.patterns
     named = named_by((parameter.name for parameter in live.recipe), set(), patterns)
@@ -110,13 +110,18 @@ def loaded(path: str) -> Recipe:
 
 
 def _live(
-    source: str | None, known: Preset | None, stored: Recipe | None, layers: int | None, dtype: torch.dtype | None
+    source: str | None,
+    known: Preset | None,
+    stored: Recipe | None,
+    layers: int | None,
+    dtype: torch.dtype | None,
+    own: bool,
 ) -> Live:
     if source is None:
         assert stored is not None
         return of_recipe(stored, dtype or torch.get_default_dtype())
     if known is None:
-        return live_of(source, dtype)
+        return live_of(source, dtype, own)
     check_layers(known, layers)
     return of_preset(known, layers, dtype)
 

@@ -113,8 +113,12 @@ def recorded(
     rename: Rename = None,
     kept: Iterable[str] = (),
     device: torch.device | str = "meta",
+    checked: bool = True,
 ) -> Recorded:
-    """What :func:`record` does, with the model that it was done to."""
+    """What :func:`record` does, with the model that it was done to.
+
+    Unless ``checked``, parameters without values that can be told have an entry without any, as those that are ``kept``.
+    """
     names = renamer(rename)
     weightless = torch.device(device).type == "meta"
     tape = Tape(_without_values if weightless else _some_values, has_values=False)
@@ -127,20 +131,24 @@ def recorded(
     parameters = [Parameter(tuple(map(names, each.names)), each.parameter) for each in found]
     bound = bind(parameters, tape.storages)
     left = [name for name in bound.unwritten if any(matches(pattern, name) for pattern in kept)]
-    check(bound, left, ran)
-    settled = [entry.name for entry in bound.entries if entry.settled]
-    if settled:
-        names_ = ", ".join(map(shown, settled))
-        raise ValueError(
-            f"model: expected laws, got values that fastinit has filled in with keys of their own: {names_}"
-        )
+    if checked:
+        check(bound, left, ran)
+        _check_not_settled(bound)
     entries = {entry.name: entry for entry in bound.entries}
-    entries |= {
-        p.names[0]: Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters if p.names[0] in left
-    }
-    ordered = tuple(entries[parameter.names[0]] for parameter in parameters)
+    ordered = tuple(
+        entries.get(p.names[0]) or Entry(p.names[0], p.names[1:], tuple(p.tensor.shape)) for p in parameters
+    )
     recipe = Recipe(type(root).__name__, ran, ordered, tuple(tape.random.items()))
     return Recorded(root, recipe, parameters, tape)
+
+
+def _check_not_settled(bound: Bound) -> None:
+    settled = [entry.name for entry in bound.entries if entry.settled]
+    if settled:
+        raise ValueError(
+            "model: expected laws, got values that fastinit has filled in with keys of their own: "
+            f"{', '.join(map(shown, settled))}"
+        )
 
 
 def _without_values(tensor: Tensor, leaf: Leaf) -> None:
