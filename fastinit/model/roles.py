@@ -169,7 +169,11 @@ def role_of(name: str) -> str:
     >>> role_of("model.layers.3.mlp.down_proj.weight"), role_of("blocks.7.mixer.D")
     ('feed-forward w2 (down)', 'blocks.0.mixer.D')
     """
-    like = without_numbers(name)
+    return _role_of(without_numbers(name))
+
+
+@cache
+def _role_of(like: str) -> str:
     match = named_by([like], set())[like]
     return match.role.value if match is not None else like
 
