@@ -92,7 +92,9 @@ def parser() -> ArgumentParser:
     )
     _add_rules(verify)
     verify.add_argument("--seed", type=_seed, metavar="N", help="with --against (0)")
-    verify.add_argument("--layers", type=_count, metavar="N", help="with --against, the first N layers of a preset (all)")
+    verify.add_argument(
+        "--layers", type=_count, metavar="N", help="with --against, the first N layers of a preset (all)"
+    )
 
     report = commands.add_parser(
         "report",

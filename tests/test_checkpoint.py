@@ -73,7 +73,9 @@ def test_safetensors_reads_what_a_fill_gives(tmp_path, dtype):
     assert cli.main(["verify", str(tmp_path / "c")]) == 0
     files = weight_map(tmp_path / "c")
     plan = plan_of(build(preset("tiny-moe")), Scheme("llama_depth", seed=7, std=0.03))
-    live = {planned.name: torch.empty(planned.global_shape, dtype=getattr(torch, cli._dtype(dtype))) for planned in plan}
+    live = {
+        planned.name: torch.empty(planned.global_shape, dtype=getattr(torch, cli._dtype(dtype))) for planned in plan
+    }
     for planned in plan:
         fill_planned_(live[planned.name], planned)
     assert len(files) == len(plan) - 2 * 3 + 3 * 5 * 3  # experts apart
@@ -118,7 +120,12 @@ def test_the_index_says_all_that_is_needed(written):
         "shape": [3, 4],
         "tiles": [{"law": "TruncatedNormal", "mean": 0.0, "std": 0.5, "a": -1.5, "b": 1.5}],
     }
-    assert {path.name for path in written.iterdir()} == {*index["weight_map"].values(), INDEX, "config.json", "generation_config.json"}
+    assert {path.name for path in written.iterdir()} == {
+        *index["weight_map"].values(),
+        INDEX,
+        "config.json",
+        "generation_config.json",
+    }
 
 
 def test_verify_proves_it(written, verified):

@@ -28,7 +28,11 @@ LAWS = {
     "model.layers.0.mlp.down_proj.weight": (TruncatedNormal(0.0, 0.02, -0.06, 0.06), (250, 80)),
     "model.layers.1.mlp.down_proj.weight": (TruncatedNormal(0.0, 0.02, -0.06, 0.06), (250, 80)),
     "model.layers.0.input_layernorm.weight": (Constant(1.0), (200,)),
-    **{f"model.layers.{k}.mlp.experts.{e}.up_proj.weight": (Uniform(-0.1, 0.1), (40, 50)) for k in (0, 10) for e in range(60)},
+    **{
+        f"model.layers.{k}.mlp.experts.{e}.up_proj.weight": (Uniform(-0.1, 0.1), (40, 50))
+        for k in (0, 10)
+        for e in range(60)
+    },
     **{name: (Normal(0.0, 1.0), (50, 50)) for name in HOSTILE},
 }
 
@@ -63,9 +67,15 @@ def browser(tmp_path_factory):
 def shown(browser, page):
     """The page, just loaded: nothing was asked for but its file, and nothing went wrong."""
     browser.show(page)
-    requests = [event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"]
+    requests = [
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event.get("method") == "Network.requestWillBeSent"
+    ]
     assert requests == [page.resolve().as_uri()]
-    troubles = [event for event in browser.events if event.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded")]
+    troubles = [
+        event for event in browser.events if event.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded")
+    ]
     assert not troubles
     assert browser.run("document.documentElement.dataset.ready") == "yes"
     return browser
@@ -79,7 +89,8 @@ def ask(browser, control, value):
     """Set a control, and tell the page as a person would."""
     browser.run(
         f"(() => {{ const e = document.getElementById('{control}'); e.value = {json.dumps(value)};"
-        f" for (const what of ['input', 'change']) e.dispatchEvent(new Event(what)); return new Promise(done => setTimeout(done, 50)); }})()"
+        f" for (const what of ['input', 'change']) e.dispatchEvent(new Event(what));"
+        " return new Promise(done => setTimeout(done, 50)); })()"
     )
 
 
@@ -103,7 +114,9 @@ def test_a_hostile_name_is_text(shown, checkpoint):
 
 
 def test_the_policy_runs_no_other_script(shown):
-    shown.run("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.taken = 1'}))")
+    shown.run(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.taken = 1'}))"
+    )
     shown.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.taken = 1\">')")
     assert shown.run("new Promise(done => setTimeout(() => done(window.taken === undefined), 100))")
 
@@ -152,8 +165,8 @@ def test_text_stands_out(browser, page, dark):
     browser.show(page, dark=dark)
     worst = browser.run(
         """(() => {
-        const light = (c) => { const [r, g, b] = c.map(v => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
-          return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const light = (c) => { const [r, g, b] = c.map(v => linear(v / 255)); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
         const parse = (text) => text.match(/[\\d.]+/g).map(Number);
         const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
           if (c.length === 3 || c[3] > 0) return c.slice(0, 3); } return [255, 255, 255]; };
@@ -167,7 +180,9 @@ def test_text_stands_out(browser, page, dark):
         return worst; })()"""
     )
     assert worst >= 4.5
-    assert browser.run("getComputedStyle(document.body).backgroundColor") == ("rgb(19, 21, 24)" if dark else "rgb(247, 246, 243)")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(19, 21, 24)" if dark else "rgb(247, 246, 243)"
+    )
 
 
 def test_a_screen_reader_is_told(browser, page):
@@ -196,7 +211,9 @@ def test_a_sample_says_so(browser, checkpoint, tmp_path, capsys):
     assert cli.main(["report", str(checkpoint), *options]) == 0
     assert "digest" not in capsys.readouterr().out
     browser.show(tmp_path / "r.html")
-    assert "sampled: 1 random parts of each tensor, seed 3" in browser.run("document.getElementById('asked').textContent")
+    assert "sampled: 1 random parts of each tensor, seed 3" in browser.run(
+        "document.getElementById('asked').textContent"
+    )
     assert "none, as only a sample was read" in browser.run("document.getElementById('totals').textContent")
 
 

@@ -44,16 +44,16 @@ def compared(reader: Reader, name: str, contents: Contents, sample: Sample | Non
         return Compared(name, problem=f"has the shape {shape}, expected {contents.shape(name)}")
     entry = contents.entries[name]
     if not entry.tiles and entry.computed is None:
-        return Compared(name, problem="is derived, which no law describes: --against SOURCE compares it with its source")
+        return Compared(
+            name, problem="is derived, which no law describes: --against SOURCE compares it with its source"
+        )
     try:
         return _compared(reader, name, contents, sample, dtype)
     except (OSError, ValueError) as error:
         return Compared(name, problem=f"cannot be read: {_reason(error)}")
 
 
-def _compared(
-    reader: Reader, name: str, contents: Contents, sample: Sample | None, dtype: torch.dtype
-) -> Compared:
+def _compared(reader: Reader, name: str, contents: Contents, sample: Sample | None, dtype: torch.dtype) -> Compared:
     looked_at = wrong = 0
     first = -1
     shape = contents.shape(name)

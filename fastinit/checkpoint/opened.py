@@ -49,7 +49,9 @@ def opened(directory: Path) -> Opened:
     def found() -> Opened:
         if (directory / DOCUMENT).exists() and not _is_there(directory / INDEX):
             return _distributed(directory)
-        if not any(_is_there(directory / name) for name in (INDEX, UNFINISHED)) and any(path.suffix == ".safetensors" for path in directory.iterdir()):
+        if not any(_is_there(directory / name) for name in (INDEX, UNFINISHED)) and any(
+            path.suffix == ".safetensors" for path in directory.iterdir()
+        ):
             return _loose(directory)
         index = read_index(directory / INDEX)
         contents, reader = contents_from(index.document), Safetensors.of(directory, index.files)
@@ -90,7 +92,9 @@ def _loose(directory: Path) -> Opened:
         assert isinstance(header, Header)
         text = header.metadata.get("fastinit")
         if not isinstance(text, str):
-            raise ValueError(f"{shown(file)}: its header has no recipe of fastinit: --against SOURCE compares it with one")
+            raise ValueError(
+                f"{shown(file)}: its header has no recipe of fastinit: --against SOURCE compares it with one"
+            )
         each.append(contents_from(parse_json(text.encode())))
     contents = _joined(each)
     return Opened("hf", LOOSE, reader, contents, lambda: loose_problems(contents, reader))
@@ -104,7 +108,9 @@ def _joined(each: Sequence[Contents]) -> Contents:
     entries = {name: entry for contents in each for name, entry in contents.entries.items()}
     if len(entries) < sum(map(len, each)):
         raise ValueError("expected files of one checkpoint, got headers that name a tensor twice")
-    return replace(first, entries=entries, dtypes={name: dtype for contents in each for name, dtype in contents.dtypes.items()})
+    return replace(
+        first, entries=entries, dtypes={name: dtype for contents in each for name, dtype in contents.dtypes.items()}
+    )
 
 
 def _distributed(directory: Path) -> Opened:

@@ -1,9 +1,10 @@
 """A tensor in parts that each lie in one piece, in row-major order: all of them, or a few by chance."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from random import Random
-from typing import NamedTuple, overload
+from typing import overload
 
 from fastinit.shard.geometry import LocalShard, Shape, coordinates
 
@@ -47,7 +48,8 @@ class Parts(Sequence[Part]):
         return LocalShard(shape, offset), (*[1] * dim, min(self._step, shape[dim] - begin), *shape[dim + 1 :])
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Sample:
     """So many parts of each tensor, chosen by a seed.
 
     >>> [place.global_offset for place, _ in Sample(count=2, seed=0).of("w", (1000,), most=10)]

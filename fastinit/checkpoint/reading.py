@@ -115,7 +115,7 @@ def read_box(file: BinaryIO, start: int, out: Tensor, place: LocalShard) -> None
             read_box(file, start, row, LocalShard(place.global_shape, there))
         return
     first = sum(o * t for o, t in zip(place.global_offset, row_major_strides(place.global_shape), strict=True))
-    memory = memoryview(out.reshape(-1).view(torch.uint8).numpy())
+    memory = memoryview(out.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]  # an array of numpy's is one
     reached = start + first * out.element_size()
     while memory:
         count = os.preadv(file.fileno(), [memory], reached)

@@ -6,6 +6,7 @@ nothing else: another name is an error before it is looked up. The items are rea
 """
 
 import io
+import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -72,7 +73,11 @@ class Distributed:
         """Read the metadata. Raises ``ValueError`` or ``OSError`` where there are none that torch has written."""
         metadata = _metadata(folder / METADATA)
         found = cls(folder, {}, [])
-        places = {(index.fqn, _sizes(index.offset)): info for index, info in metadata.storage_data.items() if index.offset is not None}
+        places = {
+            (index.fqn, _sizes(index.offset)): info
+            for index, info in metadata.storage_data.items()
+            if index.offset is not None
+        }
         for key, value in metadata.state_dict_metadata.items():
             if not isinstance(value, described.TensorStorageMetadata) or not key.startswith(prefix):
                 found.others.append(key)
@@ -125,15 +130,20 @@ class Distributed:
         if last is not None and last[0] == item:
             return last[1]
         with open_regular(self.folder / item.file) as file:
+            if item.offset + item.length > os.fstat(file.fileno()).st_size:
+                raise ValueError(f"{shown(item.file)} is shorter than its metadata say")
             file.seek(item.offset)
             raw = file.read(item.length)
-        if len(raw) != item.length:
-            raise ValueError(f"{shown(item.file)} is shorter than its metadata say")
         try:
             tensor = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever torch raises of bytes that nobody vouches for
             raise ValueError(f"{shown(item.file)}: no tensor that torch loads: {_line(error)}") from None
-        if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        if (
+            type(tensor) is not Tensor
+            or tensor.layout != torch.strided
+            or tensor.is_quantized
+            or tensor.device.type != "cpu"
+        ):
             raise ValueError(f"{shown(item.file)}: expected a dense tensor, got another value")
         if tensor.dtype != dtype or tuple(tensor.shape) != item.box.shape:
             raise ValueError(

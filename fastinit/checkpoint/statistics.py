@@ -101,9 +101,9 @@ class Counted:
             share = known.ends[2]
             ends = _score(self.at_ends / n, share, sqrt(share * (1 - share)), n, _MANY)
         return Statistics(
-            mean=_score(mean, m and m.mean, m and m.mean_error, n, _ENOUGH),
-            std=_score(std, m and m.std, m and m.std_error, n, _ENOUGH),
-            skew=_score(skew, m and m.skew, m and m.skew_error, n, _MANY),
+            mean=_score(mean, m.mean, m.mean_error, n, _ENOUGH) if m else Score(mean),
+            std=_score(std, m.std, m.std_error, n, _ENOUGH) if m else Score(std),
+            skew=_score(skew, m.skew, m.skew_error, n, _MANY) if m else Score(skew),
             ends=ends,
             fit=misfit(self.counts, known.shares) if known is not None and m is not None else None,
             density=self.histogram.density(self.counts / max(n, 1)),
@@ -267,9 +267,9 @@ class Tally:
         return int(self._patterns.numpy()[(values == known.ends[0]) | (values == known.ends[1])].sum())
 
 
-def _score(value: float, law: float | None, error: float | None, n: int, enough: int) -> Score:
-    """A statistic of n elements, and how it compares with the law's where there is one and they are enough to tell."""
-    if law is None or not error or n < enough:
+def _score(value: float, law: float, error: float, n: int, enough: int) -> Score:
+    """A statistic of n elements, and how it compares with the law's where they are enough to tell."""
+    if not error or n < enough:
         return Score(value)
     error /= sqrt(n)
     return Score(value, error, (value - law) / error)

@@ -22,7 +22,7 @@ _CHUNK, _SAMPLED = 2**20, 2**16  # elements that are read at a time: of all, and
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A tensor that was looked at: ``words`` say its law, of which ``known`` is what it is to look like; ``digest`` is of all its bytes, or None."""
+    """A tensor that was looked at: ``words`` say its law, and ``known`` what that looks like; ``digest`` is of all its bytes."""
 
     name: str
     shape: Shape
@@ -62,7 +62,7 @@ def _look(reader: Reader, name: str, contents: Contents | None, sample: Sample |
         chunk = torch.empty(part, dtype=dtype)
         reader.read_(name, chunk, place)
         if sample is None and chunk.numel():
-            digest.update(memoryview(chunk.reshape(-1).view(torch.uint8).numpy()))
+            digest.update(memoryview(chunk.reshape(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]  # numpy's is one
         tally.add(chunk if dtype.is_floating_point else chunk.double())
     parts = None
     if entry is not None:

@@ -1,4 +1,4 @@
-"""What a report says of a checkpoint's tensors, as its page takes it: totals by role, histograms by law, and a column a property."""
+"""What a report says of a checkpoint's tensors, as its page takes it: by role, by law, and in columns."""
 
 import base64
 from dataclasses import dataclass
@@ -171,7 +171,7 @@ def _law(group: _Group) -> dict[str, Any]:
         "seenLeast": _number(counted.least),
         "seenLargest": _number(counted.largest),
         **{f"seen{key[0].upper()}{key[1:]}": value for key, value in _plain(statistics).items()},
-        **{key: None for key in ("low", "high", "density", "mean", "std", "skew", "ends", "least", "largest")},
+        **dict.fromkeys(("low", "high", "density", "mean", "std", "skew", "ends", "least", "largest")),
         **{f"{name}{what}": None for name in ("mean", "std", "skew") for what in ("Error", "Z")},
     }
     for name, score in (("mean", statistics.mean), ("std", statistics.std), ("skew", statistics.skew)):

@@ -20,10 +20,10 @@ from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.cli.in_memory import chosen_layers, dtype_of
 from fastinit.cli.memory import free_bytes
 from fastinit.cli.out import write_out
-from fastinit.cli.table import FASTINIT, roles_table, totals
 from fastinit.cli.source import Asked, asked, by_role, heading, materialised
 from fastinit.cli.splits import split_dims
 from fastinit.cli.stopwatch import Stopwatch
+from fastinit.cli.table import FASTINIT, roles_table, totals
 from fastinit.cli.watch import Watch
 from fastinit.model.filling import fill_plan_
 from fastinit.model.planned import Planned

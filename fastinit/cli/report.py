@@ -5,9 +5,9 @@ import secrets
 from argparse import Namespace
 from pathlib import Path
 
+from fastinit.checkpoint.document import summary
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.opened import opened
-from fastinit.checkpoint.document import summary
 from fastinit.checkpoint.survey import survey
 from fastinit.cli import progress
 from fastinit.cli.described import Description, chance
@@ -43,7 +43,9 @@ def run(arguments: Namespace) -> int:
     data = description.data() | {
         "asked": f"{found.kind}: {asked}",
         "made": f"Made by fastinit {__version__}. All data are in this file; it loads nothing.",
-        "seed": str(found.contents.seed) if found.contents is not None else "unknown",  # of 64 bits, which JavaScript has not
+        "seed": str(found.contents.seed)
+        if found.contents is not None
+        else "unknown",  # of 64 bits, which JavaScript has not
         "streamVersion": STREAM_VERSION,
         "digest": digest,
         "verdict": verdict,
@@ -53,7 +55,9 @@ def run(arguments: Namespace) -> int:
     print(verdict)
     if digest is not None:
         print(f"digest: sha256 {digest} over the bits of {len(digests)} tensors")
-    print(f"{shown(arguments.output)}: {len(data['tensors'].get('name', ()))} tensors, {description.elements:,} elements")
+    print(
+        f"{shown(arguments.output)}: {len(data['tensors'].get('name', ()))} tensors, {description.elements:,} elements"
+    )
     return 0
 
 

@@ -22,12 +22,11 @@ from fastinit.model.report import table
 from fastinit.model.roles import Role, role_of
 from fastinit.model.shown import shown
 
-
 _ROLES = {role.value for role in Role}
 
 
 def run(arguments: Namespace) -> int:
-    """Regenerate each tensor in parts and compare; 1 when anything is not as it was written, or not as its source has it, else 0."""
+    """Regenerate each tensor in parts and compare; 1 when anything is not as it was written, or as its source has it, else 0."""
     option: Any = vars(arguments).get
     from_source = [name for name in ("rules", "std", "seed", "recipe", "layers") if option(name) is not None]
     against = option("against") is not None or option("recipe") is not None
@@ -57,13 +56,17 @@ def _by_itself(arguments: Namespace, ranks: Ranks) -> int:
         print(f"{shown(name)}: {problem}")
     given = summary(contents)
     if problems:
-        print(f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}: this is not the checkpoint of {given}")
+        print(
+            f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'}: this is not the checkpoint of {given}"
+        )
         return 1
     if found.kind == LOOSE:
         print("there is no index: nothing says which other files there should be")
     elements = sum(each.elements for each in tensors)
     if sample is not None:
-        print(f"sampled, {_words(sample)}: the bits of {elements:,} elements in {len(contents)} tensors are those of {given}")
+        print(
+            f"sampled, {_words(sample)}: the bits of {elements:,} elements in {len(contents)} tensors are those of {given}"
+        )
         return 0
     print(f"all bits of {elements:,} elements in {len(contents)} tensors are those of {given}")
     return 0
@@ -104,7 +107,9 @@ def _against(arguments: Namespace, ranks: Ranks) -> int:
     return 0
 
 
-def _compare(found: Opened, contents: Contents, names: list[str], sample: Sample | None, ranks: Ranks) -> list[Compared]:
+def _compare(
+    found: Opened, contents: Contents, names: list[str], sample: Sample | None, ranks: Ranks
+) -> list[Compared]:
     """What each rank has found of its tensors, in the order of the names; everyone's on the first rank."""
     sizes = {name: contents.size(name) for name in names}
     mine = ranks.mine(sizes)
@@ -129,7 +134,9 @@ def _with_derived(contents: Contents, found: Opened, directory: Path) -> Content
     entries = {
         name: again.entries[name]
         for name in names
-        if name in again.entries and again.entries[name].computed is not None and again.shape(name) == contents.shape(name)
+        if name in again.entries
+        and again.entries[name].computed is not None
+        and again.shape(name) == contents.shape(name)
     }
     return replace(contents, entries={**contents.entries, **entries})
 
@@ -142,7 +149,11 @@ def _by_role(tensors: Iterable[Compared]) -> str:
         for k, count in enumerate((1, not each.text, bool(each.text), each.elements, each.differing)):
             row[k] += count
     header = ["role", "tensors", "at init", "changed", "elements", "differing"]
-    return table(header, [[role if role in _ROLES else shown(role), *(f"{n:,}" for n in row)] for role, row in found.items()], numbers=header[1:])
+    return table(
+        header,
+        [[role if role in _ROLES else shown(role), *(f"{n:,}" for n in row)] for role, row in found.items()],
+        numbers=header[1:],
+    )
 
 
 def _words(sample: Sample) -> str:
