@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from fastinit.checkpoint.errors import Stopped, UsageError
 from fastinit.checkpoint.files import is_config, problem_text
-from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, run_and_end
+from fastinit.cli.process import drop_output, ended_alone, flush, occupy_standard_streams, quieten, run_and_end
 from fastinit.cli.signals import leave_interrupts_to_the_system, stoppable, stopped_at_once
 from fastinit.model.presets import presets
 from fastinit.model.rules import METHODS
@@ -68,7 +68,7 @@ def parser() -> ArgumentParser:
         type=_count,
         default=60,
         metavar="SECONDS",
-        help="with --out, under torchrun: a rank that is not heard of for so long is lost (%(default)s)",
+        help="with --out, under torchrun: how long a rank that says nothing is waited for (%(default)s)",
     )
     init.add_argument(
         "--resume", action="store_true", help="with --out: go on with what a stopped run left, once it is proved"
@@ -219,6 +219,7 @@ def _told(code: int, line: str) -> int:
 def command() -> NoReturn:
     """What the installed command and ``python -m fastinit`` run."""
     occupy_standard_streams()
+    quieten()
     leave_interrupts_to_the_system()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for a path that the terminal's encoding has no letters for

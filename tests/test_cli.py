@@ -129,7 +129,11 @@ def test_a_wrong_request_is_told_in_a_line(
 
 def test_a_shard_with_other_bits_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def misplaced(tensor: torch.Tensor, planned: Planned, shard: LocalShard | None = None) -> None:
-        wrong = shard is not None and shard.global_offset[0] > 0 and planned.name == "model.layers.1.self_attn.o_proj.weight"
+        wrong = (
+            shard is not None
+            and shard.global_offset[0] > 0
+            and planned.name == "model.layers.1.self_attn.o_proj.weight"
+        )
         fill_planned_(tensor, planned, LocalShard.whole(shard.global_shape) if wrong else shard)
 
     monkeypatch.setattr(in_memory, "fill_planned_", misplaced)

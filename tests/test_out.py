@@ -474,3 +474,53 @@ def test_a_kill_leaves_the_name_free_and_what_can_be_resumed(tmp_path, capsys, w
     assert f"5 of {FILES} files were there" in capsys.readouterr().out
     assert read(tmp_path / "c") == whole
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "whole"]
+
+
+BIG = """
+import resource, sys
+from pathlib import Path
+import torch
+from fastinit.checkpoint.contents import Contents
+from fastinit.checkpoint.dcp import Distributed
+from fastinit.checkpoint.hf import HuggingFace
+from fastinit.checkpoint.writing import write
+from fastinit.law.distributions import TruncatedNormal
+from fastinit.model.tiles import Tile
+from fastinit.recipe.entries import Entry
+from fastinit.shard.geometry import LocalShard
+
+law, told = TruncatedNormal(0.0, 0.02, -0.06, 0.06), []
+
+def contents(shape, count):
+    entries = {}
+    for name in map(str, range(count)):
+        entries[name] = Entry(name, (), shape, (Tile((0, 0), shape, law, name, LocalShard.whole(shape)),))
+    return Contents("here", "mine", 0, entries, dict.fromkeys(entries, torch.bfloat16))
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+form = {"hf": lambda held: HuggingFace(held, 2 * 10**8), "dcp": Distributed}[sys.argv[2]]
+write(Path(sys.argv[1], "small"), form(contents((8, 8), 3)), told.append)
+imports = peak()
+big = contents((4096, 10240), 5)
+told.clear()
+write(Path(sys.argv[1], "big"), form(big), told.append)
+assert sum(told) == big.total_size and max(told) <= 2**24
+print(imports, peak(), big.size("0"))
+"""
+PARTS = 4 * 2**24  # bytes: what is filled at a time, what the fill itself takes, and what of it the allocator keeps
+
+
+@pytest.mark.parametrize("form", ["hf", "dcp"])
+def test_no_more_is_held_than_a_part(tmp_path, form):
+    """400 MB in tensors of 80: next to what the imports take, a few parts; and all of it 300 MB more than a tensor."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-c", BIG, str(tmp_path), form]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    imports, peak, largest = map(int, done.stdout.split())
+    assert peak - imports < PARTS
+    assert peak < largest + 3 * 10**8
+    shutil.rmtree(tmp_path / "big")

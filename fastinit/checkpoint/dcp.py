@@ -8,7 +8,9 @@ files says what all values follow from.
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedWriter, FileIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,15 @@ import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
-    Metadata,
     MetadataIndex,
     StorageMeta,
     TensorProperties,
 )
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.checkpoint.storage import WriteResult
 
 from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.document import document_of
@@ -115,8 +115,8 @@ class Distributed:
 
     def write(self, partial: Path, found: bool, ranks: Ranks, advance: Callable[[int], object]) -> Iterator[bool]:
         """Write this rank's file, waited for; torch's first rank writes what says where all items lie."""
-        writer = _Writer(partial, self.contents)
-        planner = _Planner(self.contents, self.prefix, self.boxes, advance)
+        files = _Files()
+        writer, planner = _Writer(partial, files), _Planner(self.contents, self.prefix, self.boxes, files, advance)
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "torch.distributed is disabled", UserWarning
@@ -141,13 +141,44 @@ class Distributed:
         return path.name in known or (path.name.startswith("__") and path.suffix == ".distcp")
 
 
-class _Planner(DefaultSavePlanner):
-    """A plan of items that are filled when they are written."""
+class _Counted(BufferedWriter):
+    """A file that counts what is written to it."""
 
-    def __init__(self, contents: Contents, prefix: str, boxes: Boxes, advance: Callable[[int], object]) -> None:
+    count = 0
+
+    def write(self, data: Any) -> int:
+        """Write, and count."""
+        size = super().write(data)
+        self.count += size
+        return size
+
+
+class _Files(FileSystem):
+    """Torch's way to files, which keeps the last one that is written to in sight."""
+
+    last: _Counted | None = None
+
+    @contextmanager
+    def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
+        """Open a file."""
+        if mode != "wb":
+            with super().create_stream(path, mode) as stream:
+                yield stream
+            return
+        with _Counted(FileIO(path, mode)) as self.last:
+            yield self.last
+
+
+class _Planner(DefaultSavePlanner):
+    """A plan of items that are filled when they are written, all in the same memory."""
+
+    def __init__(
+        self, contents: Contents, prefix: str, boxes: Boxes, files: _Files, advance: Callable[[int], object]
+    ) -> None:
         super().__init__()
-        self._contents, self._prefix, self._boxes, self._advance = contents, prefix, boxes, advance
-        self._last: Tensor | None = None
+        self._contents, self._prefix, self._boxes, self._files, self._advance = contents, prefix, boxes, files, advance
+        self._buffer = torch.empty(0, dtype=torch.uint8, device="cpu")
+        self._filled = 0
 
     def create_local_plan(self) -> SavePlan:
         """An item for each part of what this rank holds."""
@@ -158,22 +189,31 @@ class _Planner(DefaultSavePlanner):
         return self.plan
 
     def resolve_data(self, write_item: WriteItem) -> Tensor:
-        """The data of an item, filled now.
+        """The data of an item, filled now, in memory that is filled again when the next is asked for.
 
-        The writer keeps every tensor until its file is whole. The memory of the one before is given back here, once it is written;
-        a writer that still wanted it would write an item of no bytes, which is told below.
+        The writer keeps every tensor until its file is whole, and so it would keep the whole model.
         """
+        written = 0 if self._files.last is None else self._files.last.count
+        if written < self._filled:
+            raise RuntimeError(
+                "this version of torch asks for an item of a checkpoint before it has written the one before"
+            )
         assert write_item.tensor_data is not None
-        if self._last is not None:
-            self._last.untyped_storage().resize_(0)
         name = write_item.index.fqn.removeprefix(self._prefix)
-        chunk = write_item.tensor_data.chunk
-        tensor = torch.empty(chunk.sizes, dtype=self._contents.dtypes[name], device="cpu")
-        place = LocalShard(tuple(write_item.tensor_data.size), tuple(chunk.offsets))
-        self._contents.fill_(name, tensor, place)
-        self._last = tensor
+        chunk, dtype = write_item.tensor_data.chunk, self._contents.dtypes[name]
+        tensor = self._memory(prod(chunk.sizes) * dtype.itemsize, dtype).view(chunk.sizes)
+        self._contents.fill_(name, tensor, LocalShard(tuple(write_item.tensor_data.size), tuple(chunk.offsets)))
+        self._filled += tensor.nbytes
         self._advance(tensor.nbytes)
         return tensor
+
+    def _memory(self, size: int, dtype: torch.dtype) -> Tensor:
+        """So many bytes as a tensor that has just these: of one with more the writer would make a copy."""
+        if not size:
+            return torch.empty(0, dtype=dtype, device="cpu")
+        if size > self._buffer.numel():
+            self._buffer = torch.empty(size, dtype=torch.uint8, device="cpu")
+        return torch.frombuffer(self._buffer.numpy(), dtype=dtype, count=size // dtype.itemsize)
 
     def _items(self, name: str) -> Iterator[WriteItem]:
         dtype, shape = self._contents.dtypes[name], self._contents.shape(name)
@@ -189,25 +229,14 @@ class _Planner(DefaultSavePlanner):
 class _Writer(FileSystemWriter):
     """Torch's writer, whose metadata say nothing of this run: equal checkpoints are equal files."""
 
-    def __init__(self, path: Path, contents: Contents) -> None:
+    def __init__(self, path: Path, files: _Files) -> None:
         # Without a copy ahead, an item is written before the next one is asked for.
         super().__init__(path, thread_count=1, per_thread_copy_ahead=0, sync_files=True)
-        self._contents = contents
+        self.fs = files
 
     def storage_meta(self) -> StorageMeta:
         """Without the path, and without a number drawn for this run."""
         return StorageMeta()
-
-    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
-        """Write the metadata, when every item has its bytes."""
-        sizes = {result.index: result.size_in_bytes for each in results for result in each}
-        for name, stored in metadata.state_dict_metadata.items():
-            for chunk in stored.chunks:  # type: ignore[union-attr]  # all are tensors
-                expected = prod(chunk.sizes) * stored.properties.dtype.itemsize  # type: ignore[union-attr]
-                written = sizes.get(MetadataIndex(name, chunk.offsets))
-                if written is None or written < expected:
-                    raise RuntimeError(f"{shown(name)}: this version of torch writes an item when it is gone")
-        super().finish(metadata, results)
 
 
 def _first(error: CheckpointException) -> BaseException:

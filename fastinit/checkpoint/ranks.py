@@ -72,7 +72,7 @@ class Ranks:
         except RuntimeError as error:
             if self.group is None:
                 raise
-            raise LostRankError(f"--out: another rank is gone: {str(error).splitlines()[0]}") from None
+            raise LostRankError("--out: another rank is gone") from error
 
     def mine(self, sizes: dict[str, int]) -> list[str]:
         """The names that are this rank's of those with sizes: each goes to the rank that has least, the largest first."""

@@ -31,7 +31,6 @@ from fastinit.model.report import row_of
 from fastinit.shard.storage import dtype_name
 
 _PATIENCE = timedelta(seconds=30)
-_RENDEZVOUS = timedelta(minutes=5)
 _LONG = timedelta(days=7)
 
 
@@ -68,8 +67,9 @@ def together(command: str, seconds: int, work: Callable[[Ranks, Watch], int]) ->
     watch = Watch(f"fastinit {command}: rank {rank}")
     with watch.signals():
         try:
-            dist.init_process_group("gloo", timeout=_RENDEZVOUS)
-            heard = dist.new_group(backend="gloo", timeout=timedelta(seconds=seconds))
+            soon = timedelta(seconds=seconds)
+            dist.init_process_group("gloo", timeout=soon)
+            heard = dist.new_group(backend="gloo", timeout=soon)
             # One that works for long is waited for; that it is still there is seen to by the watch.
             patient = dist.new_group(backend="gloo", timeout=_LONG)
         except RuntimeError as error:

@@ -41,6 +41,15 @@ def occupy_standard_streams() -> None:
     os.close(descriptor)
 
 
+def quieten() -> None:
+    """Under torchrun, have torch's C++ say nothing of a rank that is gone: our own line does, and it would say it in five.
+
+    It looks when it is loaded.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+
+
 def _leave_together() -> None:
     """No rank leaves while another still gathers from it, or has yet to say what is wrong."""
     import torch.distributed as dist

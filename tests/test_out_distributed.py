@@ -1,0 +1,157 @@
+"""--out under torchrun: ranks write what one process writes, and whatever becomes of one, nothing wrong gets the name."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import checkpoints
+import pytest
+from checkpoints import FILES, read
+from forked import Forked
+
+RANKS = 3
+# One of the ranks does something to itself when it fills a tensor, or at the last step.
+SCRIPT = """
+import os, resource, signal, sys
+import checkpoints, pytest
+checkpoints.with_micro(pytest.MonkeyPatch())
+from fastinit import __main__ as cli
+from fastinit.checkpoint import contents, place
+rank, victim, count = os.environ["RANK"], {victim!r}, {count}
+fill, publish, calls = contents.fill_task_, place.publish, []
+def filling(task):
+    calls.append(task)
+    if rank == victim and len(calls) == count:
+        {action}
+    fill(task)
+def publishing(*paths):
+    if rank == victim and count == 0:
+        {action}
+    publish(*paths)
+contents.fill_task_, place.publish = filling, publishing
+sys.argv = ["fastinit", *{arguments!r}]
+cli.command()
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+RAISE = "raise RuntimeError('one rank alone')"
+FULL = "raise OSError(28, 'No space left on device')"
+
+
+def ranks_of(directory, *options, victim="", count=-1, action="pass", ranks=RANKS):
+    """The results of the ranks of one run into a folder, started as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = os.environ | {
+        "OMP_NUM_THREADS": "1", "TORCHELASTIC_RUN_ID": "none",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(ranks),
+    }  # fmt: skip
+    arguments = ["init", "micro-moe", "--seed", "7", "--method", "llama_depth", "--out", str(directory), *options]
+    script = SCRIPT.format(victim=victim, count=count, action=action, arguments=arguments)
+    started = [
+        Forked("-c", script, environment=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(ranks)
+    ]
+    return [process.wait() for process in started]
+
+
+def options_of(form):
+    return ("--format", form) if form != "hf" else checkpoints.SMALL
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run that nothing stops writes, by form."""
+    folder = tmp_path_factory.mktemp("whole")
+    found = {}
+    for form in ("hf", "dcp"):
+        results = ranks_of(folder / form, *options_of(form))
+        assert [result.returncode for result in results] == [0] * RANKS, [result.stderr for result in results]
+        assert [bool(result.stdout) for result in results] == [True, False, False]
+        found[form] = read(folder / form)
+    assert sorted(path.name for path in folder.iterdir()) == ["dcp", "hf"]
+    return found
+
+
+def test_ranks_write_the_files_of_one_process(tmp_path, monkeypatch, whole):
+    checkpoints.with_micro(monkeypatch)
+    assert checkpoints.write(tmp_path / "c") == 0
+    assert read(tmp_path / "c") == whole["hf"]
+    assert sorted(whole["dcp"]) == [".metadata", "__0_0.distcp", "__1_0.distcp", "__2_0.distcp", "fastinit.json"]
+
+
+def one_line(result, rank, partial):
+    expected = f"fastinit init: rank {rank}: error: --out: another rank is gone; what is written is in {partial}: --resume goes on "
+    return result.stderr == f"{expected}with it\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "victim", "count"), [("hf", 1, 2), ("hf", 0, 4), ("hf", 0, 0), ("dcp", 1, 3), ("dcp", 0, 0)]
+)
+def test_a_rank_that_is_killed_ends_the_others_and_is_resumed(tmp_path, whole, form, victim, count):
+    """At its second tensor, the first rank at its fourth, and when all is there but the name."""
+    results = ranks_of(tmp_path / "c", *options_of(form), victim=str(victim), count=count, action=KILL)
+    assert not os.path.lexists(tmp_path / "c")
+    (partial,) = tmp_path.glob("c.partial-*")
+    for rank, result in enumerate(results):
+        assert result.returncode == (-signal.SIGKILL if rank == victim else 2)
+        assert rank == victim or one_line(result, rank, partial), result.stderr
+    resumed = ranks_of(tmp_path / "c", "--resume", *options_of(form))
+    assert [result.returncode for result in resumed] == [0] * RANKS, [result.stderr for result in resumed]
+    assert read(tmp_path / "c") == whole[form]
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    proven = re.findall(rf"(\d+) of {FILES} files were there, and proved to be right", resumed[0].stdout)
+    assert len(proven) == (form == "hf")
+    assert proven in ([], [str(FILES)]) or count
+
+
+def test_a_full_disk_of_one_rank_is_told_by_the_first(tmp_path):
+    results = ranks_of(tmp_path / "c", *checkpoints.SMALL, victim="2", count=2, action=FULL)
+    assert [result.returncode for result in results] == [2] * RANKS
+    said = f"fastinit init: error: --out: {tmp_path / 'c'}: No space left on device; what was written is removed\n"
+    assert [result.stderr for result in results] == [said, "", ""]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_one_rank_is_told_and_ends_the_others(tmp_path):
+    results = ranks_of(tmp_path / "c", *checkpoints.SMALL, victim="2", count=2, action=RAISE)
+    assert [result.returncode for result in results] == [2, 2, 1]
+    assert "RuntimeError: one rank alone" in results[2].stderr
+    (partial,) = tmp_path.glob("c.partial-*")
+    assert one_line(results[0], 0, partial)
+    assert one_line(results[1], 1, partial)
+
+
+def test_what_cannot_be_is_said_once(tmp_path):
+    (tmp_path / "c").mkdir()
+    for options, said in (
+        ((), "--out: expected a directory that does not exist"),
+        (("--tp", "2"), "--tp, --ep: expected without --format hf"),
+        (("--tp", "2", "--format", "dcp"), "--tp, --ep: expected degrees whose product divides 3 ranks, got 2 * 1"),
+        (("--rules", "own", "--std", "1"), "--std: "),
+    ):
+        results = ranks_of(tmp_path / "c", *options)
+        assert [result.returncode for result in results] == [2] * RANKS
+        assert said in results[0].stderr
+        assert [result.stderr for result in results[1:]] == ["", ""]
+
+
+def test_torchrun_ends_the_ranks_in_a_line_each(tmp_path, monkeypatch):
+    """One is killed; torchrun stops the others, which may be waiting for it: by its signal, or as they see that it is gone."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal\n"
+        "if os.environ.get('RANK') == '1':\n"
+        "    from fastinit.checkpoint import contents\n"
+        f"    contents.fill_task_ = lambda task: {KILL}\n"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastinit"]
+    command = [sys.executable, *launcher, "init", "tiny-moe", "--out", str(tmp_path / "c"), "--shard-size", "1KB"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode != 0
+    assert not os.path.lexists(tmp_path / "c")
+    (partial,) = tmp_path.glob("c.partial-*")
+    (said,) = (line for line in result.stderr.splitlines() if line.startswith("fastinit init: rank 0: "))
+    assert said.endswith(f"; what is written is in {partial}: --resume goes on with it")
