@@ -1,10 +1,12 @@
 """The main job under torchrun: the same digest as one process, and no collective during the fill."""
 
+import json
 import os
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 from forked import Forked
@@ -32,15 +34,15 @@ def environments(ranks: int) -> list[dict[str, str]]:
     return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(ranks)]
 
 
-def forked(ranks: int, *options: str) -> list[subprocess.CompletedProcess[str]]:
+def forked(ranks: int, *options: str, command: Sequence[str] = OPTIONS) -> list[subprocess.CompletedProcess[str]]:
     """The command on each rank; one process by itself for none."""
     each = environments(ranks) if ranks else [os.environ | {"OMP_NUM_THREADS": "1"}]
-    started = [Forked("-m", "fastinit", *OPTIONS, *options, environment=environment) for environment in each]
+    started = [Forked("-m", "fastinit", *command, *options, environment=environment) for environment in each]
     return [process.wait() for process in started]
 
 
 def digest(output: str) -> str:
-    (found,) = re.findall(r"digest: sha256 (\w{64}) over the bits of 39 tensors", output)
+    (found,) = re.findall(r"digest: sha256 (\w{64}) over the bits of 36 tensors", output)
     return found
 
 
@@ -71,6 +73,25 @@ def test_ranks_of_any_layout_print_that_digest(alone, ranks, options):
     assert [result.returncode for result in results] == [0] * ranks, [result.stderr for result in results]
     assert_filled_as(alone, first.stdout)
     assert [result.stdout for result in others] == [""] * (ranks - 1)
+
+
+def test_a_config_s_own_laws_are_filled_alike_by_ranks(tmp_path):
+    """A padding row, fused experts, values that are computed, and what no name tells how to split."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    others = {
+        "num_key_value_heads": 1,
+        "num_experts": 4,
+        "vocab_size": 40,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "jamba", **sizes, **others}), "utf-8")
+    command = ["init", str(tmp_path), "--seed", "3"]
+    found = [forked(ranks, *options, command=command)[0] for ranks, options in ((0, ()), (2, ("--tp", "2")))]
+    alone, together = [re.findall(r"digest: sha256 (\w{64})", each.stdout) for each in found]
+    assert alone == together, [each.stderr for each in found]
+    assert len(alone) == 1
+    assert "\nderived " in found[1].stdout
 
 
 def test_what_cannot_be_is_said_once():
