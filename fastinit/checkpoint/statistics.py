@@ -132,7 +132,7 @@ class _Held:
     def __init__(self, law: Law, dtype: torch.dtype) -> None:
         self._law = law
         self.range = shown_range(law)
-        self.bounds = low, high = _held_bounds(law, torch.float32 if dtype == torch.float64 else dtype)
+        self.bounds = low, high = _held_bounds(law, dtype)
         self._grid = None
         if dtype.itemsize == 2 and not isinstance(law, Constant):
             if isinstance(law, Uniform):
@@ -280,5 +280,7 @@ def _held_bounds(law: Law, dtype: torch.dtype) -> tuple[float, float]:
     low, high = support(law)
     if isinstance(law, Distribution):
         return low, high
+    if dtype == torch.float64 and not isinstance(law, Constant):
+        dtype = torch.float32  # which it was widened from
     rounded = torch.tensor([low, high], dtype=torch.float64).to(dtype).tolist()
     return min(low, rounded[0]) if low < high else rounded[0], max(high, rounded[1]) if low < high else rounded[1]
