@@ -35,8 +35,9 @@ test: $(READY) browser
 
 # The page of `fastinit report` is tested in a real one, which no Python package brings; Debian's is taken where there is none.
 browser:
-	@command -v $(BROWSER) chromium-headless-shell chromium chromium-browser google-chrome chrome-headless-shell >/dev/null \
-		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell >/dev/null; }
+	@for name in $(BROWSER) chromium-headless-shell chromium chromium-browser google-chrome chrome-headless-shell; do \
+		command -v $$name >/dev/null && exit 0; done; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell >/dev/null
 
 # From this folder, as bench/ is not installed.
 bench: $(READY)
