@@ -229,7 +229,9 @@ def test_wheel_holds_every_source(wheel: Path) -> None:
     expected = {module.replace(".", "/") + ".py" for module in SOURCES}
     page = {f"fastinit/cli/page/{path.name}" for path in (ROOT / "fastinit" / "cli" / "page").iterdir()}
     assert len(page) == 5
-    assert names == expected | page | {f"fastinit/model/presets/{name}.json" for name in presets()} | {"fastinit/py.typed"}
+    assert names == expected | page | {f"fastinit/model/presets/{name}.json" for name in presets()} | {
+        "fastinit/py.typed"
+    }
 
 
 def test_wheel_works_where_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
