@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 # One worker a core, but no more than eight: each imports torch.
 WORKERS ?= auto --maxprocesses=8
 
-.PHONY: help demo test bench gpu lint format docs prove dist matrix clean
+.PHONY: help demo test browser bench gpu lint format docs prove dist matrix clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,8 +32,15 @@ demo: $(READY)
 	$(BIN)/fastinit init olmoe-1b-7b $(DEMO_ARGS)
 
 # The workers share the cores, so one thread each: OpenMP's waiting threads would take the time of those that work.
-test: $(READY)
+test: $(READY) browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# The page of `fastinit report` is tested in a real one, which no Python package brings; Debian's is taken where there is none.
+browser:
+	@for name in $(BROWSER) chromium-headless-shell chromium chromium-browser google-chrome chrome-headless-shell; do \
+		command -v $$name >/dev/null && exit 0; done; \
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium-headless-shell >/dev/null \
+		|| echo "no browser could be installed: the tests of a page need one of the above, or BROWSER=its path"
 
 # From this folder, as bench/ is not installed.
 bench: $(READY)

@@ -76,10 +76,37 @@ def parser() -> ArgumentParser:
 
     verify = commands.add_parser(
         "verify",
-        help="is a checkpoint that --out wrote what its metadata says?",
-        description="Regenerate every tensor of a checkpoint from its metadata alone, and compare the bits.",
+        help="is a checkpoint what its metadata says, or what a source gives?",
+        description="Regenerate every tensor of a checkpoint from its metadata alone, or of a model that --against names, and "
+        "compare the bits. Under torchrun the ranks share the tensors. Nothing that a checkpoint holds is run: of a pickle in it, "
+        "as torch.distributed.checkpoint has, only the few types are taken that metadata and tensors are made of.",
     )
-    verify.add_argument("directory", type=_path, metavar="DIR", help="what --out was given")
+    verify.add_argument("directory", type=_path, metavar="DIR", help="a checkpoint in any form that init writes")
+    _add_sample(verify)
+    verify.add_argument(
+        "--against",
+        type=_source,
+        metavar="SOURCE",
+        help="compare a checkpoint that anybody wrote, safetensors or of torch.distributed.checkpoint, with the init of a source "
+        "as init takes it: which tensors are still at their init?",
+    )
+    _add_rules(verify)
+    verify.add_argument("--seed", type=_seed, metavar="N", help="with --against (0)")
+    verify.add_argument(
+        "--layers", type=_count, metavar="N", help="with --against, the first N layers of a preset (all)"
+    )
+
+    report = commands.add_parser(
+        "report",
+        help="a page that shows every tensor of a checkpoint beside its law",
+        description="Look at every tensor of a checkpoint, and write a page of HTML, in one file: statistics with their "
+        "standard errors, histograms beside the laws' densities, totals and the digest.",
+    )
+    report.add_argument("directory", type=_path, metavar="DIR", help="a checkpoint in any form that init writes")
+    report.add_argument(
+        "-o", "--output", type=_path, default="report.html", metavar="FILE", help="the page (%(default)s)"
+    )
+    _add_sample(report)
 
     plan = commands.add_parser(
         "plan",
@@ -100,6 +127,14 @@ def parser() -> ArgumentParser:
     return top
 
 
+def _add_sample(command: ArgumentParser) -> None:
+    """The options of a quick look."""
+    command.add_argument("--sample", type=_count, metavar="N", help="read N random parts of each tensor only")
+    command.add_argument(
+        "--sample-seed", type=_seed, metavar="N", help="what the parts are chosen by (another each time; it is printed)"
+    )
+
+
 def _presets_text() -> str:
     return "presets:\n" + "\n".join(f"  {p.name:15} {p.model}, {p.parameters:,}" for p in presets().values())
 
@@ -113,6 +148,18 @@ def _add_source(command: ArgumentParser) -> None:
         type=_source,
         help="a preset, a config.json of transformers or its folder, or package.module:function, which builds any model",
     )
+    _add_rules(command)
+    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
+    command.add_argument(
+        "--layers",
+        type=_count,
+        metavar="N",
+        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
+    )
+
+
+def _add_rules(command: ArgumentParser) -> None:
+    """The options that say by which laws a model is filled."""
     command.add_argument(
         "--rules",
         "--method",
@@ -121,13 +168,6 @@ def _add_source(command: ArgumentParser) -> None:
     )
     command.add_argument("--std", type=_std, metavar="X", help="the std that a method scales (0.02)")
     command.add_argument("--recipe", type=_path, metavar="FILE", help="the laws that plan --save has stored")
-    command.add_argument("--dtype", type=_dtype, metavar="NAME", help="fp32, bf16, fp16, fp64 (as the model has it)")
-    command.add_argument(
-        "--layers",
-        type=_count,
-        metavar="N",
-        help="the first N layers of a preset (all; in memory, what fits in 60 %% of it)",
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -246,7 +246,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_source(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     expected = {module.replace(".", "/") + ".py" for module in SOURCES}
-    assert names == expected | {f"fastinit/model/presets/{name}.json" for name in presets()} | {"fastinit/py.typed"}
+    page = {f"fastinit/cli/page/{path.name}" for path in (ROOT / "fastinit" / "cli" / "page").iterdir()}
+    assert len(page) == 5
+    assert names == expected | page | {f"fastinit/model/presets/{name}.json" for name in presets()} | {
+        "fastinit/py.typed"
+    }
 
 
 def test_wheel_is_small(wheel: Path) -> None:

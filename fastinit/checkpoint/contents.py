@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from fastinit.checkpoint.parts import Part, Parts
+from fastinit.checkpoint.parts import Part, Parts, Sample, chosen
 from fastinit.law.transformed import Law
 from fastinit.model.filling import Task, fill_tasks_, tasks_of
 from fastinit.model.planned import Planned
@@ -71,6 +71,12 @@ class Contents:
         shape = self.shape(name) if box is None else box
         whole = self.entries[name].computed is not None
         return Parts(shape, max(1, prod(shape) if whole else most // self.dtypes[name].itemsize))
+
+    def chosen(self, name: str, most: int, sample: Sample | None, dtype: torch.dtype) -> Sequence[Part]:
+        """The parts of a tensor of that dtype, as ``parts`` has them, or those of a sample."""
+        if self.entries[name].computed is not None:
+            return self.parts(name, most)
+        return chosen(sample, name, self.shape(name), most // dtype.itemsize)
 
     def filled(self) -> Iterator[memoryview]:
         """The bytes of all tensors, one after another, a part at a time, which is gone when the next is asked for."""

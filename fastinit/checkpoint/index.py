@@ -73,10 +73,25 @@ def parsed_index(path: Path) -> Index:
         return _parse(file.read(JSON_LIMIT + 1))
 
 
-def _parse(text: bytes) -> Index:
+def weight_map(path: Path) -> dict[str, str]:
+    """The file of each tensor in an index that anybody wrote. Raises ``OSError`` or ``ValueError`` for what is none."""
+    with open_regular(path) as file:
+        whole = _json(file.read(JSON_LIMIT + 1))
+    files = whole.get("weight_map") if isinstance(whole, dict) else None
+    if not isinstance(files, dict):
+        raise ValueError("expected an object as weight_map")
+    _check_plain(files)
+    return files
+
+
+def _json(text: bytes) -> Any:
     if len(text) > JSON_LIMIT:
         raise ValueError(f"it is longer than {JSON_LIMIT:,} bytes")
-    whole = parse_json(text)
+    return parse_json(text)
+
+
+def _parse(text: bytes) -> Index:
+    whole = _json(text)
     if not isinstance(whole, dict) or whole.keys() != {"metadata", "weight_map"}:
         raise ValueError("expected an object of metadata and weight_map, and nothing else")
     metadata, files = whole["metadata"], whole["weight_map"]

@@ -67,6 +67,6 @@ class Sample:
         return [parts[k] for k in sorted(Random(f"{self.seed} {name}").sample(range(len(parts)), self.count))]
 
 
-def chosen(sample: Sample | None, name: str, shape: Shape, whole: int, few: int) -> Sequence[Part]:
-    """All parts of a tensor, of at most ``whole`` elements, or those of a sample, of at most ``few``."""
-    return sample.of(name, shape, few) if sample else Parts(shape, whole)
+def chosen(sample: Sample | None, name: str, shape: Shape, most: int) -> Sequence[Part]:
+    """All parts of a tensor, of at most so many elements, or those of a sample."""
+    return Parts(shape, most) if sample is None else sample.of(name, shape, most)

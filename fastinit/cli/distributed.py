@@ -20,10 +20,10 @@ from fastinit.cli.digest import digest_of_lines, tensor_digest
 from fastinit.cli.in_memory import chosen_layers, dtype_of
 from fastinit.cli.memory import free_bytes
 from fastinit.cli.out import write_out
-from fastinit.cli.report import FASTINIT, roles_table, totals
 from fastinit.cli.source import Asked, asked, by_role, heading, materialised
 from fastinit.cli.splits import split_dims
 from fastinit.cli.stopwatch import Stopwatch
+from fastinit.cli.table import FASTINIT, roles_table, totals
 from fastinit.cli.watch import Watch
 from fastinit.model.filling import fill_plan_
 from fastinit.model.planned import Planned
@@ -58,20 +58,25 @@ def run(arguments: Namespace) -> int:
 
 def _out(arguments: Namespace) -> int:
     """Write a checkpoint with the other ranks. Nothing is asked of a GPU."""
+    return together("init", arguments.timeout, lambda ranks, watch: write_out(arguments, ranks, watch.begun))
+
+
+def together(command: str, seconds: int, work: Callable[[Ranks, Watch], int]) -> int:
+    """What the work comes to that this rank and the others do on their CPUs; one that is lost for so long ends all."""
     rank = int(os.environ["RANK"])
-    watch = Watch(f"fastinit init: rank {rank}")
+    watch = Watch(f"fastinit {command}: rank {rank}")
     with watch.signals():
         try:
-            soon = timedelta(seconds=arguments.timeout)
+            soon = timedelta(seconds=seconds)
             dist.init_process_group("gloo", timeout=soon)
             heard = dist.new_group(backend="gloo", timeout=soon)
-            # One that writes for long is waited for; that it is still there is seen to by the watch.
+            # One that works for long is waited for; that it is still there is seen to by the watch.
             patient = dist.new_group(backend="gloo", timeout=_LONG)
         except RuntimeError as error:
-            watch.end(2, f"error: --out: another rank did not come: {str(error).splitlines()[0]}")
+            watch.end(2, f"error: another rank did not come: {str(error).splitlines()[0]}")
         try:
             with watch.others(heard):
-                return write_out(arguments, Ranks(rank, dist.get_world_size(), patient), watch.begun)
+                return work(Ranks(rank, dist.get_world_size(), patient), watch)
         except UsageError:
             if rank == 0:
                 raise

@@ -14,9 +14,9 @@ from fastinit.cli import progress
 from fastinit.cli.device import backend_name, usable_device
 from fastinit.cli.digest import model_digest
 from fastinit.cli.memory import check_fits, choose_layers, free_bytes
-from fastinit.cli.report import FASTINIT, TORCH, roles_table, totals
 from fastinit.cli.source import asked, asked_preset, by_role, heading, materialised, size_of
 from fastinit.cli.stopwatch import Stopwatch
+from fastinit.cli.table import FASTINIT, TORCH, roles_table, totals
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant
 from fastinit.model.filling import fill_plan_, fill_planned_

@@ -1,80 +1,97 @@
-"""The table of a run: a row a role, from the report of its fills."""
+"""``python -m fastinit report DIR -o report.html``: every tensor of a checkpoint beside its law, as a page to look at."""
 
-from collections.abc import Sequence
-from itertools import groupby
-from math import prod
+import os
+import secrets
+from argparse import Namespace
+from pathlib import Path
 
-from fastinit.cli.stopwatch import Stopwatch
-from fastinit.law.distributions import Normal, TruncatedNormal
-from fastinit.model.report import Row, law_text, shape_text, table
-from fastinit.model.tiles import Content
+from fastinit.checkpoint.document import summary
+from fastinit.checkpoint.errors import UsageError
+from fastinit.checkpoint.opened import opened
+from fastinit.checkpoint.survey import survey
+from fastinit.cli import progress
+from fastinit.cli.described import Description, chance
+from fastinit.cli.digest import digest_of_lines
+from fastinit.cli.rendered import page
+from fastinit.cli.sampled import sample_of
+from fastinit.model.shown import shown
+from fastinit.version import STREAM_VERSION, __version__
 
-FASTINIT, TORCH = "fastinit", "torch"
-
-
-def roles_table(rows: Sequence[Row], watch: Stopwatch, itemsize: int, compare: bool) -> str:
-    """Count, shape, rule, std, elements and speed of each role, whose rows follow each other; with ``compare`` torch's
-    speed and the ratio too.
-    """
-    header = ["role", "count", "shape", "rule", "std", "elements", "ns/element", "GB/s"]
-    if compare:
-        header += ["torch ns/element", "ratio"]
-    lines = []
-    for role, found in groupby(rows, key=lambda row: row.role):
-        members = list(found)
-        elements = _elements(members)
-        seconds = watch.seconds((FASTINIT, role))
-        line = [role, str(len(members)), _shapes(members), _rule(members[0].law), _stds(members), f"{elements:,}"]
-        line += [_nanoseconds(seconds, elements), _speed(elements * itemsize, seconds)]
-        if compare:
-            torch_seconds = watch.seconds((TORCH, role))
-            line += [_nanoseconds(torch_seconds, elements), _ratio(torch_seconds, seconds)]
-        lines.append(line)
-    return table(header, lines, numbers=[name for name in header if name not in ("role", "shape", "rule", "std")])
+_UNLIKELY = 0.01
 
 
-def totals(rows: Sequence[Row], watch: Stopwatch, itemsize: int, compare: bool) -> str:
-    """The last line: all elements, all time, and how torch.nn.init did on the same memory."""
-    elements, roles = _elements(rows), {row.role for row in rows}
-    seconds = sum(watch.seconds((FASTINIT, role)) for role in roles)
-    speed = f"{_nanoseconds(seconds, elements)} ns/element, {_speed(elements * itemsize, seconds)} GB/s"
-    lines = [f"{elements:,} elements in {seconds:.3f} s: {speed}"]
-    if compare:
-        torch_seconds = sum(watch.seconds((TORCH, role)) for role in roles)
-        ratio = _ratio(torch_seconds, seconds)
-        lines.append(f"torch.nn.init on the same tensors: {torch_seconds:.3f} s, {ratio} times as long")
-    return "\n".join(lines)
+def run(arguments: Namespace) -> int:
+    """Look at every tensor, and write the page; 0, whatever is found, as ``verify`` is what tells right from wrong."""
+    directory = Path(arguments.directory)
+    found = opened(directory)
+    sample = sample_of(arguments)
+    description, digests = Description(), {}
+    total = sum(found.size(name) for name in found.reader)
+    try:
+        with progress.bar(total, "looking") as advance:
+            for seen in survey(found.reader, found.contents, sample, advance):
+                description.add(seen)
+                if seen.digest is not None:
+                    digests[seen.name] = seen.digest
+    except ValueError as error:
+        raise UsageError(f"{shown(directory)}: {error}") from None
+    digest = digest_of_lines(digests) if sample is None else None
+    asked = "no recipe of fastinit" if found.contents is None else summary(found.contents)
+    if sample is not None:
+        asked += f"; sampled: {sample.count} random parts of each tensor, seed {sample.seed}"
+    verdict, odd = _verdict(description)
+    data = description.data() | {
+        "asked": f"{found.kind}: {asked}",
+        "made": f"Made by fastinit {__version__}. All data are in this file; it loads nothing.",
+        "seed": str(found.contents.seed)
+        if found.contents is not None
+        else "unknown",  # of 64 bits, which JavaScript has not
+        "streamVersion": STREAM_VERSION,
+        "digest": digest,
+        "verdict": verdict,
+        "odd": odd,
+    }
+    _write(Path(arguments.output), page(directory.resolve().name, data))
+    print(verdict)
+    if digest is not None:
+        print(f"digest: sha256 {digest} over the bits of {len(digests)} tensors")
+    print(
+        f"{shown(arguments.output)}: {len(data['tensors'].get('name', ()))} tensors, {description.elements:,} elements"
+    )
+    return 0
 
 
-def _elements(rows: Sequence[Row]) -> int:
-    return sum(prod(row.global_shape) for row in rows)
+def _verdict(description: Description) -> tuple[str, bool]:
+    """What is to be said of all tensors, and whether it is anything but good."""
+    trouble = [
+        f"{count:,} {what}"
+        for count, what in (
+            (description.not_finite, "elements are not finite"),
+            (description.outside, "elements are none that their laws have"),
+        )
+        if count
+    ]
+    z, what, name = description.farthest
+    scores = len(description.scores)
+    if not scores:
+        text = "There are too few random elements to compare statistics with laws."
+        return "; ".join([*trouble, text]), bool(trouble)
+    likely = chance(z, scores)
+    odd = likely < _UNLIKELY
+    start = "Not all tensors look like their laws" if odd else "Every tensor looks like its law"
+    often = f"{100 * likely:.0f} %" if likely >= _UNLIKELY else f"{100 * likely:.1g} %"
+    text = (
+        f"{start}: the farthest of {scores:,} z-scores is {z:+.2f} (the {what} of {shown(name)}), "
+        f"and in {often} of checkpoints with all tensors right one is as far."
+    )
+    return "; ".join([*trouble, text]), odd or bool(trouble)
 
 
-def _shapes(members: Sequence[Row]) -> str:
-    return ", ".join(dict.fromkeys(shape_text(row.global_shape) for row in members))
-
-
-def _rule(law: Content | None) -> str:
-    if isinstance(law, TruncatedNormal):
-        return f"normal within {law.b / law.std:g} std" if law.std else "constant"
-    return law_text(law).partition(",")[0]
-
-
-def _stds(members: Sequence[Row]) -> str:
-    """The std of all members, or the range where it depends on the block."""
-    stds: list[float] = sorted({row.law.std for row in members if isinstance(row.law, (Normal, TruncatedNormal))})
-    if not stds:
-        return "-"
-    return f"{stds[0]:.5g}" if len(stds) == 1 else f"{stds[0]:.5g} .. {stds[-1]:.5g}"
-
-
-def _nanoseconds(seconds: float, elements: int) -> str:
-    return f"{seconds / elements * 1e9:.3g}"
-
-
-def _speed(size: int, seconds: float) -> str:
-    return f"{size / seconds / 1e9:.3g}" if seconds else "-"
-
-
-def _ratio(torch_seconds: float, seconds: float) -> str:
-    return f"{torch_seconds / seconds:.2f}" if seconds else "-"
+def _write(path: Path, text: str) -> None:
+    """Write a file that is whole from the moment it has its name."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        beside.write_text(text, "utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -173,6 +173,30 @@ def _either(patterns: tuple[Named, ...]) -> re.Pattern[str]:
     return re.compile("|".join(f"({_expression(named.pattern)})" for named in patterns))
 
 
+def role_of(name: str) -> str:
+    """What a parameter is for, by its name alone; one that no pattern knows is for what those are that differ in numbers alone.
+
+    >>> role_of("model.layers.3.mlp.down_proj.weight"), role_of("blocks.7.mixer.D")
+    ('feed-forward w2 (down)', 'blocks.0.mixer.D')
+    """
+    return _role_of(without_numbers(name))
+
+
+@cache
+def _role_of(like: str) -> str:
+    match = named_by([like], set())[like]
+    return match.role.value if match is not None else like
+
+
+def without_numbers(name: str) -> str:
+    """A parameter's name with 0 for each part that is a number.
+
+    >>> without_numbers("model.layers.13.mlp.experts.7.w1.weight")
+    'model.layers.0.mlp.experts.0.w1.weight'
+    """
+    return ".".join(["0" if part.isdecimal() else part for part in name.split(".")])
+
+
 def _knows_numbers(named: Named) -> bool:
     """Whether a pattern may match one number and not another; one without a number of its own matches all or none."""
     return any(piece.isdecimal() for piece in re.split(r"[.*{},]", named.pattern))
