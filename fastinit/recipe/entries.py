@@ -40,13 +40,18 @@ class Entry:
 
     @property
     def note(self) -> str:
-        """A word for the report on where its numbers come from, where that is not its own name, and on earlier fills."""
+        """Words for the report: what ``whence`` says, and earlier fills."""
+        words = [self.whence] if self.whence else []
+        return "; ".join([*words, *([f"after {', then '.join(self.earlier)}"] if self.earlier else [])])
+
+    @property
+    def whence(self) -> str:
+        """Where its numbers come from, where that is not its own name."""
         others = [source for source in self.sources if source != self.name]
-        words = [f"shares {', '.join(others)}'s values"] if others else []
         if self.computed is not None:
             sources = [*self.sources, *(["a tensor of elsewhere"] if self.foreign else [])]
-            words = [f"derived from {', '.join(sources)}" if sources else "derived"]
-        return "; ".join([*words, *([f"after {', then '.join(self.earlier)}"] if self.earlier else [])])
+            return f"derived from {', '.join(sources)}" if sources else "derived"
+        return f"shares {', '.join(others)}'s values" if others else ""
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ from fastinit.model.shown import shown
 from fastinit.model.tiles import Content, Tile, Tiled
 from fastinit.recipe.bind import Parameter, bind
 from fastinit.recipe.entries import Entry, whole
+from fastinit.recipe.history import earlier_fills
 from fastinit.recipe.known import Known
 from fastinit.recipe.marks import check_marks
 from fastinit.recipe.record import check
 from fastinit.recipe.single import Single, singles
 from fastinit.recipe.tape import Tape
-from fastinit.recipe.values import Drawn, Leaf
+from fastinit.recipe.values import Drawn, Leaf, Read
 from fastinit.shard import dtensor
 from fastinit.shard.geometry import LocalShard
 from fastinit.stream import Key
@@ -43,10 +44,20 @@ class Live:
         alone = self._alone(parts)
         rest = [part for part, single in zip(parts, alone, strict=True) if single is None]
         given = iter(self._taken_apart(rest))
+        again = self.tape.storages.any_overwritten
         return [
-            next(given) if single is None else Given("constant" if single.leaf is None else "law", single.law)
-            for single in alone
+            next(given)
+            if single is None
+            else Given("constant" if single.leaf is None else "law", single.law, self._after(part) if again else "")
+            for part, single in zip(parts, alone, strict=True)
         ]
+
+    def _after(self, part: Part) -> str:
+        """What a parameter was filled with before, in words."""
+        state, view = self.tape.storages.state_of(part.parameter)
+        before = self.tape.storages.overwritten(part.parameter)
+        earlier = earlier_fills(before, Read(state, view)) if before and state is not None else ()
+        return f"after {', then '.join(earlier)}" if earlier else ""
 
     def _alone(self, parts: Sequence[Part]) -> list[Single | None]:
         """The parameters that need not be bound to names. New names, and numbers held by another model, want a look at all."""

@@ -153,4 +153,4 @@ def _alike(one: Entry, two: Entry) -> bool:
 
 
 def _words(entry: Entry) -> str:
-    return f"{entry.text()}{f' ({entry.note})' if entry.note else ''}"
+    return f"{entry.text()}{f' ({entry.whence})' if entry.whence else ''}"
