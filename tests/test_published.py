@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from laws import assert_same_bits
 from safetensors.torch import load_file, save_file
-from tiny_transformers import config_of, model_of
+from tiny_transformers import SEQ2SEQ, config_of, model_of
 from torch import nn
 
 import fastinit
@@ -93,6 +93,35 @@ def test_what_transformers_loads_in_fp32_is_written_so(tmp_path):
     assert not any(info.values())
     assert fastinit.verify_model_(model, live.recipe, seed=SEED)
     assert_same_tensors(saved(model, tmp_path / "again")[0], tensors)
+
+
+def test_what_transformers_does_not_save_is_not_written(tmp_path):
+    """Positions that are computed."""
+    config = transformers.MarianConfig(**SEQ2SEQ)
+    live = of_build(lambda: transformers.MarianMTModel(config), None)
+    model = transformers.MarianMTModel(config)
+    fastinit.init_model_(model, live.recipe, seed=SEED)
+    expected, _ = saved(model, tmp_path)
+    assert "model.encoder.embed_positions.weight" not in expected
+    assert_same_tensors(filled(contents_of(live)), expected)
+
+
+def test_another_first_name_of_a_tied_pair_has_the_numbers_of_the_recipe_s():
+    """As where a framework has turned the order of its modules round since the laws were stored."""
+
+    def built(*names):
+        model = nn.Module()
+        for name in names:
+            model.add_module(name, nn.Linear(3, 3, bias=False))
+        model.get_submodule(names[1]).weight = model.get_submodule(names[0]).weight
+        return model
+
+    recipe = fastinit.record(lambda: built("head", "embedding"))
+    live = of_build(lambda: built("embedding", "head"), None)
+    contents = live.contents("hf", "here", recipe.rules(SEED), "stored", recipe)
+    model = built("embedding", "head")
+    fastinit.init_model_(model, recipe, seed=SEED)
+    assert_same_tensors(filled(contents), {"embedding.weight": model.embedding.weight.detach()})
 
 
 def test_every_expert_is_a_part_of_the_live_bank():

@@ -70,18 +70,15 @@ def write_file(path: Path, contents: Contents, advance: Callable[[int], object])
     """Write a file of these tensors, filled a part at a time, and wait until it is on the disk.
 
     What has the path already is replaced. The disk's space is taken first, so that a full one is told before hours of work. No
-    more than a part is held: the system is asked to write each one at once, and to keep no copy. ``advance`` is told the bytes.
+    more than a part is held, and the system is asked to keep no copy of a file that is done. ``advance`` is told the bytes.
     """
     path.unlink(missing_ok=True)
     beginning = header_bytes(contents)
     with path.open("xb", buffering=0) as file:
         os.posix_fallocate(file.fileno(), 0, len(beginning) + contents.total_size)
         write_all(file, memoryview(beginning))
-        reached = len(beginning)
         for part in contents.filled():
             write_all(file, part)
-            os.posix_fadvise(file.fileno(), reached, len(part), os.POSIX_FADV_DONTNEED)
-            reached += len(part)
             advance(len(part))
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
