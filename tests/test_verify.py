@@ -342,7 +342,7 @@ def test_places_that_are_none_are_named(written, verified, tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    "chunks", [[(0, 40), (20, 20)], [(0, 20)], [(0, 20), (30, 20)], [(0, 2**62)], []], ids=range(5)
+    "chunks", [[(0, 40), (20, 20)], [(0, 20)], [(0, 20), (10, 20)], [(0, 20), (30, 20)], [(0, 2**62)], []], ids=range(6)
 )
 def test_items_are_all_of_a_tensor_once(written, verified, tmp_path, chunks):
     copy = shutil.copytree(written / "dcp", tmp_path / "c")

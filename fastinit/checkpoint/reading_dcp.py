@@ -153,8 +153,8 @@ class Distributed:
         return tensor
 
 
-class _Unpickler(pickle._Unpickler):
-    """Of metadata, and nothing else. It is the one written in Python: the other takes memory as a pickle tells it to."""
+class _Classes:
+    """Of an unpickler of metadata: what these are made of, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The class of this name, from the list."""
@@ -179,6 +179,23 @@ class _Unpickler(pickle._Unpickler):
         return known[module, name]
 
 
+class _Careful(_Classes, pickle._Unpickler):
+    """The one that is written in Python, which takes no more memory than what it reads asks for."""
+
+
+class _AsTorch(_Classes, pickle.Unpickler):
+    """The one that torch has; it refuses more, and its memory is as large as the largest number that a pickle gives a value."""
+
+
+def _unpickled(raw: bytes) -> Any:
+    """The value of a pickle that both unpicklers take."""
+    careful: Any = _Careful(io.BytesIO(raw))
+    careful.load()
+    if max(careful.memo, default=0) > len(raw):
+        raise pickle.UnpicklingError("its values have larger numbers than it has bytes")
+    return _AsTorch(io.BytesIO(raw)).load()
+
+
 def _layout(name: object) -> torch.layout:
     if name != "torch.strided":
         raise ValueError(f"layout: expected torch.strided, got {quoted(name)}")
@@ -195,7 +212,7 @@ def _metadata(path: Path) -> Any:
     if len(raw) > JSON_LIMIT:
         raise ValueError(f"{METADATA}: it is longer than {JSON_LIMIT:,} bytes")
     try:
-        metadata = _Unpickler(io.BytesIO(raw)).load()
+        metadata = _unpickled(raw)
         if type(metadata) is not described.Metadata:
             raise TypeError(f"expected torch's Metadata, got {type(metadata).__name__}")
         _check(metadata)
