@@ -246,3 +246,12 @@ def test_the_page_is_whole_or_not_there(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_text", full)
     assert cli.main(["report", str(checkpoint), "-o", str(tmp_path / "r.html")]) == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output", [".", "absent/r.html"])
+def test_a_page_with_no_place_is_told_before_anything_is_read(tmp_path, monkeypatch, capsys, output):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", "no-checkpoint", "-o", output]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("fastinit report: error: --output: expected a file") and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -22,7 +22,8 @@ _UNLIKELY = 0.01
 
 def run(arguments: Namespace) -> int:
     """Look at every tensor, and write the page; 0, whatever is found, as ``verify`` is what tells right from wrong."""
-    directory = Path(arguments.directory)
+    directory, output = Path(arguments.directory), Path(arguments.output)
+    _check_output(output)
     found = opened(directory)
     sample = sample_of(arguments)
     description, digests = Description(), {}
@@ -51,7 +52,7 @@ def run(arguments: Namespace) -> int:
         "verdict": verdict,
         "odd": odd,
     }
-    _write(Path(arguments.output), page(directory.resolve().name, data))
+    _write(output, page(directory.resolve().name, data))
     print(verdict)
     if digest is not None:
         print(f"digest: sha256 {digest} over the bits of {len(digests)} tensors")
@@ -85,6 +86,14 @@ def _verdict(description: Description) -> tuple[str, bool]:
         f"and in {often} of checkpoints with all tensors right one is as far."
     )
     return "; ".join([*trouble, text]), odd or bool(trouble)
+
+
+def _check_output(path: Path) -> None:
+    """Raise ``UsageError`` for what no page can be written to, before hours of reading."""
+    if path.is_dir():
+        raise UsageError(f"--output: expected a file, got the folder {shown(path)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output: expected a file in a folder that exists, got {shown(path)}")
 
 
 def _write(path: Path, text: str) -> None:
