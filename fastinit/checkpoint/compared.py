@@ -11,6 +11,7 @@ from fastinit.checkpoint.parts import Sample
 from fastinit.checkpoint.reading import Reader
 from fastinit.shard.bits import bits_of
 
+DERIVED = "is derived, which no law describes: --against SOURCE compares it with its source"
 _CHUNK, _SAMPLED = 2**24, 2**18  # bytes that are regenerated at a time: of all, and of a sample
 
 
@@ -44,9 +45,7 @@ def compared(reader: Reader, name: str, contents: Contents, sample: Sample | Non
         return Compared(name, problem=f"has the shape {shape}, expected {contents.shape(name)}")
     entry = contents.entries[name]
     if not entry.tiles and entry.computed is None:
-        return Compared(
-            name, problem="is derived, which no law describes: --against SOURCE compares it with its source"
-        )
+        return Compared(name, problem=DERIVED)
     try:
         return _compared(reader, name, contents, sample, dtype)
     except (OSError, ValueError) as error:
