@@ -1,4 +1,4 @@
-"""The command line: ``python -m fastinit init``, ``verify``, ``plan`` and ``doctor``."""
+"""The command line: ``python -m fastinit init``, ``plan``, ``verify``, ``report`` and ``doctor``."""
 
 import re
 import sys
