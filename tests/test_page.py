@@ -253,5 +253,6 @@ def test_a_page_with_no_place_is_told_before_anything_is_read(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert cli.main(["report", "no-checkpoint", "-o", output]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("fastinit report: error: --output: expected a file") and err.count("\n") == 1
+    assert err.startswith("fastinit report: error: --output: expected a file")
+    assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())

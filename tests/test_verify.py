@@ -252,19 +252,21 @@ def test_transformers_own_save_and_what_is_derived(verified, tmp_path):
     assert verified(tmp_path / "again", "--against", source, "--seed", "4")[0] == 1
 
 
-@pytest.mark.parametrize("form", ("hf", "dcp"))
-def test_what_is_derived_is_not_called_wrong(verified, tmp_path, monkeypatch, form):
+@pytest.mark.parametrize("form", ["hf", "dcp"])
+def test_what_is_derived_is_not_called_wrong(verified, tmp_path, monkeypatch, capsys, form):
     """No law describes it, and the folder has nothing to record it from: that is not proved, and is no other checkpoint."""
     (tmp_path / "derived_source.py").write_text(
         "from torch import nn\ndef model():\n    found = nn.Linear(3, 3)\n    nn.init.orthogonal_(found.weight)\n    return found\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert cli.main(["init", "derived_source:model", "--out", "c", "--format", form]) == 0
+    assert cli.main(["init", "derived_source:model", "--seed", "3", "--out", "c", "--format", form]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("prove it at any time: fastinit verify ")
+    assert command == "c --against derived_source:model --seed 3"
+    assert verified(*command.split())[0] == 0
     code, out = verified("c")
     assert code == 1
     assert out.splitlines()[1].startswith("1 of 2 tensors are not proved; nothing else is wrong with the checkpoint of")
-    assert verified("c", "--against", "derived_source:model")[0] == 0
     (tmp_path / "c" / "stranger").touch()
     assert "this is not the checkpoint of" in verified("c")[1].splitlines()[2]
 

@@ -47,9 +47,19 @@ def write_out(
         print(f"{proven} of {form.count} files were there, and proved to be right")
     size = f"{contents.elements:,} elements, {size_text(contents.total_size)}"
     print(f"{shown(arguments.out)}: {len(contents)} tensors of {shown(contents.source)}, {size}, in {form.count} files")
-    path = f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out  # no option
-    print(f"prove it at any time: fastinit verify {_shell_word(path)}")
+    print(f"prove it at any time: fastinit verify {' '.join(map(_shell_word, _proof(arguments, contents)))}")
     return 0
+
+
+def _proof(arguments: Namespace, contents: Contents) -> list[str]:
+    """The arguments of ``verify``: with the source where the folder alone does not tell what no law describes."""
+    words = [f"./{arguments.out}" if arguments.out.startswith("-") else arguments.out]  # no option
+    told = contents.rules == "own" and "config.json" in contents.beside
+    if told or all(entry.computed is None for entry in contents.entries.values()):
+        return words
+    asked = {"against": arguments.source}
+    asked |= {name: vars(arguments)[name] for name in ("rules", "std", "recipe", "layers", "seed")}
+    return words + [word for name, value in asked.items() if value is not None for word in (f"--{name}", str(value))]
 
 
 def _form(arguments: Namespace, contents: Contents, ranks: Ranks) -> Form:
