@@ -83,7 +83,9 @@ def test_ranks_write_the_files_of_one_process(tmp_path, monkeypatch, whole):
 
 
 def one_line(result, rank, partial):
-    expected = f"fastinit init: rank {rank}: error: --out: another rank is gone; what is written is in {partial}: --resume goes on "
+    expected = (
+        f"fastinit init: rank {rank}: error: another rank is gone; what is written is in {partial}: --resume goes on "
+    )
     return result.stderr == f"{expected}with it\n"
 
 

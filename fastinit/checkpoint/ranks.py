@@ -1,4 +1,4 @@
-"""The processes that write one checkpoint together: one alone, or the ranks of a run under torchrun."""
+"""The processes that write or prove one checkpoint together: one alone, or the ranks of a run under torchrun."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,7 +72,7 @@ class Ranks:
         except RuntimeError as error:
             if self.group is None:
                 raise
-            raise LostRankError("--out: another rank is gone") from error
+            raise LostRankError("another rank is gone") from error
 
     def mine(self, sizes: dict[str, int]) -> list[str]:
         """The names that are this rank's of those with sizes: each goes to the rank that has least, the largest first."""

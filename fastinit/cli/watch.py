@@ -1,4 +1,4 @@
-"""A rank that writes files ends at once, in a line, when torchrun stops it or another rank is gone, whatever it is doing then.
+"""A rank at files ends at once, in a line, when torchrun stops it or another rank is gone, whatever it is doing then.
 
 Its main thread may be in a collective that nobody will join any more, or write for minutes before the next. So threads of their
 own listen: one to signals, one to the other ranks. They tidy nothing up: what is written stays, for ``--resume``, and the system
@@ -100,7 +100,7 @@ class Watch:
                     return
                 self._leaving.wait(_PERIOD)
         except RuntimeError:
-            self.end(2, "error: --out: another rank is gone")
+            self.end(2, "error: another rank is gone")
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:
