@@ -126,7 +126,7 @@ def command(directory, *options):
 
 
 def at_fill(monkeypatch, count, action):
-    fill, calls = contents_module.fill_task_, []
+    fill, calls = contents_module.fill_tasks_, []
 
     def filling(task):
         calls.append(task)
@@ -134,7 +134,7 @@ def at_fill(monkeypatch, count, action):
             action()
         fill(task)
 
-    monkeypatch.setattr(contents_module, "fill_task_", filling)
+    monkeypatch.setattr(contents_module, "fill_tasks_", filling)
 
 
 def test_a_signal_leaves_nothing(tmp_path, capsys, monkeypatch, micro):

@@ -32,7 +32,7 @@ def whole(tmp_path):
 
 def at_fill(monkeypatch, count, action):
     """Do something when the fill of that number begins."""
-    fill, calls = contents.fill_task_, []
+    fill, calls = contents.fill_tasks_, []
 
     def filling(*arguments):
         calls.append(arguments)
@@ -40,7 +40,7 @@ def at_fill(monkeypatch, count, action):
             action()
         fill(*arguments)
 
-    monkeypatch.setattr(contents, "fill_task_", filling)
+    monkeypatch.setattr(contents, "fill_tasks_", filling)
 
 
 def interrupt(monkeypatch, directory, count, number=signal.SIGTERM):
@@ -448,14 +448,14 @@ import sys, threading
 import checkpoints, pytest
 from fastinit.checkpoint import contents
 checkpoints.with_micro(pytest.MonkeyPatch())
-fill, calls = contents.fill_task_, []
+fill, calls = contents.fill_tasks_, []
 def filling(*arguments):
     calls.append(arguments)
     if len(calls) == 6:
         print("here", flush=True)
         threading.Event().wait()
     fill(*arguments)
-contents.fill_task_ = filling
+contents.fill_tasks_ = filling
 sys.exit(checkpoints.write(sys.argv[1]))
 """
 

@@ -21,7 +21,7 @@ checkpoints.with_micro(pytest.MonkeyPatch())
 from fastinit import __main__ as cli
 from fastinit.checkpoint import contents, place
 rank, victim, count = os.environ["RANK"], {victim!r}, {count}
-fill, publish, calls = contents.fill_task_, place.publish, []
+fill, publish, calls = contents.fill_tasks_, place.publish, []
 def filling(task):
     calls.append(task)
     if rank == victim and len(calls) == count:
@@ -31,7 +31,7 @@ def publishing(*paths):
     if rank == victim and count == 0:
         {action}
     publish(*paths)
-contents.fill_task_, place.publish = filling, publishing
+contents.fill_tasks_, place.publish = filling, publishing
 sys.argv = ["fastinit", *{arguments!r}]
 cli.command()
 """
@@ -146,7 +146,7 @@ def test_torchrun_ends_the_ranks_in_a_line_each(tmp_path, monkeypatch):
         "import os, signal\n"
         "if os.environ.get('RANK') == '1':\n"
         "    from fastinit.checkpoint import contents\n"
-        f"    contents.fill_task_ = lambda task: {KILL}\n"
+        f"    contents.fill_tasks_ = lambda task: {KILL}\n"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)}
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastinit"]
