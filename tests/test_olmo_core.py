@@ -381,14 +381,14 @@ def test_no_draw_is_wasted_and_no_weight_is_filled_twice() -> None:
     """The reset of every module, before the real initialisation, costs nothing."""
     made = olmo_models.build(olmo_models.moe())
     filled: list[str] = []
-    foreach_fill = fastinit.model.filling.foreach_fill_
+    fill_listed = fastinit.model.filling.fill_listed_
 
-    def counted(tensors: Any, laws: Any, *, keys: Any, shards: Any) -> None:
+    def counted(tensors: Any, laws: Any, keys: Any, *rest: Any) -> None:
         filled.extend(str(key.stream) for key in keys)
-        foreach_fill(tensors, laws, keys=keys, shards=shards)
+        fill_listed(tensors, laws, keys, *rest)
 
     at_once = mock.patch.object(fastinit.recipe.live, "fill_", side_effect=ZeroDivisionError)
-    with mock.patch.object(fastinit.model.filling, "foreach_fill_", counted), at_once, patched():
+    with mock.patch.object(fastinit.model.filling, "fill_listed_", counted), at_once, patched():
         made.init_weights()
     matrices = [name for name, parameter in made.named_parameters() if "norm" not in name]
     assert len(filled) == len(set(filled)) == len(matrices)
