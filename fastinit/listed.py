@@ -17,7 +17,7 @@ from fastinit.shard.described import boxes_of
 from fastinit.shard.geometry import LocalShard
 from fastinit.shard.kinds import Kind, Seen, locals_of, seen
 from fastinit.shard.memory import Strided, shared
-from fastinit.shard.storage import PLAIN, check_memory, check_tensor, dtype_name, leaves_it_to_operators
+from fastinit.shard.storage import check_memory, check_tensor, dtype_name, leaves_it_to_operators
 from fastinit.stream import Key
 
 
@@ -67,8 +67,8 @@ def described(
     )
     devices = dict.fromkeys(part.device for part in held)
     if len(devices) == 1 and None not in devices:
-        plain = set(map(type, views)) <= set(PLAIN)  # others, as fake ones, may have no address to ask for
-        if known is None or not plain or addresses != list(map(Tensor.data_ptr, views)):
+        # What a plan has seen is so still where the addresses are; those of fake tensors are not to be asked for.
+        if known is None or None in addresses or addresses != list(map(Tensor.data_ptr, views)):
             _check_apart(views, fills, owner)
         return [(device, views, fills) for device in devices if device is not None]
     described = []

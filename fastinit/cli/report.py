@@ -40,7 +40,8 @@ def run(arguments: Namespace) -> int:
     asked = "no recipe of fastinit" if found.contents is None else summary(found.contents)
     if sample is not None:
         asked += f"; sampled: {sample.count} random parts of each tensor, seed {sample.seed}"
-    verdict, odd = _verdict(description)
+    missing = len(set(found.contents or ()) - set(found.reader))
+    verdict, odd = _verdict(description, missing)
     data = description.data() | {
         "asked": f"{found.kind}: {asked}",
         "made": f"Made by fastinit {__version__}. All data are in this file; it loads nothing.",
@@ -62,11 +63,12 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _verdict(description: Description) -> tuple[str, bool]:
+def _verdict(description: Description, missing: int) -> tuple[str, bool]:
     """What is to be said of all tensors, and whether it is anything but good."""
     trouble = [
         f"{count:,} {what}"
         for count, what in (
+            (missing, "tensors that its recipe names are missing"),
             (description.not_finite, "elements are not finite"),
             (description.outside, "elements are none that their laws have"),
         )
