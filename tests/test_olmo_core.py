@@ -300,7 +300,10 @@ def test_what_somebody_else_puts_there_meanwhile_stays() -> None:
     def theirs() -> None: ...
 
     with mock.patch.object(init, "_apply_init", init._apply_init):  # puts torch's way back, whatever comes of it
-        with pytest.warns(RuntimeWarning, match=r"init\._apply_init was replaced while fastinit had it replaced"), patched():
+        with (
+            pytest.warns(RuntimeWarning, match=r"init\._apply_init was replaced while fastinit had it replaced"),
+            patched(),
+        ):
             init._apply_init = theirs
         assert init._apply_init is theirs
     assert attributes() == before
