@@ -294,6 +294,21 @@ def test_everything_is_restored() -> None:
         olmo_models.build(olmo_models.moe()).init_weights()
 
 
+def test_what_somebody_else_puts_there_meanwhile_stays() -> None:
+    before = attributes()
+
+    def theirs() -> None: ...
+
+    with mock.patch.object(init, "_apply_init", init._apply_init):  # puts torch's way back, whatever comes of it
+        with (
+            pytest.warns(RuntimeWarning, match=r"init\._apply_init was replaced while fastinit had it replaced"),
+            patched(),
+        ):
+            init._apply_init = theirs
+        assert init._apply_init is theirs
+    assert attributes() == before
+
+
 def test_seed_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"^seed: "), patched(seed=-1):
         pass

@@ -74,3 +74,28 @@ def test_two_that_the_recipe_has_tied_share_their_values() -> None:
         ValueError, match=r"recipe: expected an entry for each parameter, got embed.0 for embed.0 and head.0"
     ):
         fastinit.init_model_(model, TIED, rename=lambda name: "embed.0")
+
+
+class Block(nn.Module):
+    """Two names of one parameter within one module, or of two parameters."""
+
+    def __init__(self, tied: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((6, 4), 7.0))
+        self.other = self.weight if tied else nn.Parameter(torch.full((6, 4), 7.0))
+
+    def init_weights(self) -> None:
+        nn.init.normal_(self.weight)
+        nn.init.normal_(self.other, std=0.5)
+
+
+def test_two_names_within_one_module() -> None:
+    model, apart = Block(tied=True), fastinit.record(Block(tied=False))
+    with pytest.raises(ValueError, match="two that differ for weight and other, which the model ties"):
+        fastinit.init_model_(model, apart)
+    assert torch.all(model.weight == 7.0)
+    tied = fastinit.record(model)
+    assert tied.entries[0].tied == ("other",)
+    fastinit.init_model_(split := Block(tied=False), tied)
+    assert torch.equal(split.weight, split.other)
+    assert fastinit.verify_model_(split, tied)

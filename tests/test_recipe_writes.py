@@ -105,6 +105,20 @@ def test_what_cannot_be_followed_is_refused(name: str) -> None:
         _run(body, model)
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_list_as_an_index_is_told_from_memory_that_nothing_wrote_to(reads: bool) -> None:
+    def init(model: nn.Module) -> None:
+        weight = nn.init.normal_(model.get_parameter("w"))
+        with torch.no_grad():
+            if reads:
+                weight.copy_(weight[[0, 2, 1, 3]])
+            else:
+                weight[[0, 2]] = 0.0
+
+    with pytest.raises(ValueError, match=r"w: it is indexed by a list, .* index by a tensor"):
+        fastinit.record(Model(device="meta"), init)
+
+
 def _run(body: Body, model: nn.Module) -> None:
     with torch.no_grad():
         body(model.get_parameter("w"))

@@ -7,7 +7,7 @@ values over ranks is replaced. So every rule of OLMo-core holds, also of blocks 
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from fastinit import init
 from fastinit.integrations.olmo_core_internals import Internals
 from fastinit.integrations.session import Session
 from fastinit.recipe.hooks import recording
+from fastinit.recipe.shared import Replaced
 from fastinit.stream import Key
 
 _LOCK = threading.Lock()
@@ -31,7 +32,8 @@ def patched(seed: int | None = None) -> Iterator[None]:
     Every parameter is keyed by its name and ``seed``, or the model's own ``init_seed`` when it is None: the values do not
     depend on ranks, meshes, the pipeline split or the expert-parallel degree. Models may be built inside or outside of it.
     A method of OLMo-core's ``InitMethod`` called by itself, where no names are known, takes its key from the generator. On
-    exit, also by an exception, everything is as it was.
+    exit, also by an exception, everything is as it was, but for what somebody else has replaced meanwhile: that stays, with a
+    ``RuntimeWarning``.
 
     Raises:
         TypeError, ValueError: for a ``seed`` that is no integer in [0, 2**64).
@@ -49,23 +51,12 @@ def patched(seed: int | None = None) -> Iterator[None]:
     try:
         internals = Internals.found()
         patch = _Patch(internals, seed)
-        with _replaced(patch.replacements()):
+        with ExitStack() as replaced:
+            for replacement in patch.replacements():
+                replaced.enter_context(Replaced(*replacement))
             yield
     finally:
         _LOCK.release()
-
-
-@contextmanager
-def _replaced(replacements: list[tuple[Any, str, Any]]) -> Iterator[None]:
-    """Set attributes of modules and classes, and set them back."""
-    originals = [(owner, name, vars(owner)[name]) for owner, name, _ in replacements]
-    try:
-        for owner, name, value in replacements:
-            setattr(owner, name, value)
-        yield
-    finally:
-        for owner, name, value in originals:
-            setattr(owner, name, value)
 
 
 class _Patch:

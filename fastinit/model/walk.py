@@ -88,12 +88,8 @@ def _once(uses: Sequence[Use]) -> Iterator[tuple[Any, ...]]:
     for use in uses:
         by_identity.setdefault(id(use[0]), []).append(use)
     for first, *again in by_identity.values():
-        names, paths = [first[2]], [first[3]]
-        for _, _, name, path, _, _ in again:
-            if all(path.rpartition(".")[0] != other.rpartition(".")[0] for other in paths):  # a module has it once
-                names.append(name)
-                paths.append(path)
-        yield *first, tuple(dict.fromkeys(names))[1:], tuple(paths[1:])
+        _, *names = dict.fromkeys([first[2], *(name for _, _, name, _, _, _ in again)])
+        yield *first, tuple(names), tuple(path for _, _, _, path, _, _ in again)
 
 
 def tied(found: list[Found]) -> list[Found]:

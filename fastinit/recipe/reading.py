@@ -8,12 +8,14 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from fastinit.recipe.operators import Arguments, Kind, Named, Operator, tensors_in, with_tensors
+from fastinit.recipe.running import ELSE
 from fastinit.recipe.storages import Storages
 from fastinit.recipe.values import Call, Foreign, Literal, Lost, Same, Settled, Unwritten, Value, inputs_of
 from fastinit.shard import dtensor
 
 _aten = torch.ops.aten
 _LIFT = _aten.lift_fresh.default
+_INDEXED = {_aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default}
 _UNWRITTEN = Unwritten()
 
 
@@ -32,6 +34,10 @@ def value_of(function: OpOverload, operator: Operator, args: Arguments, kwargs: 
         if args[0].is_floating_point():
             return Same(float(number), tuple(args[0].shape))
         return Call(_aten.full.default, (list(args[0].shape), number), {"dtype": args[0].dtype}, None)
+    if function in _INDEXED and any(_is_list(index, storages) for index in args[1]):
+        return Lost(
+            f"it is indexed by a list, whose numbers are not there on the meta device; index by a tensor, or {ELSE}"
+        )
     outs = {
         name: Same(0.0, tuple(kwargs[name].shape))
         for _, name in operator.written
@@ -40,6 +46,11 @@ def value_of(function: OpOverload, operator: Operator, args: Arguments, kwargs: 
     read = with_tensors(storages.read, (args, {**kwargs, **outs}))
     call = Call(function, read[0], read[1], None)
     return next((value for value in inputs_of(call) if isinstance(value, Lost)), call)
+
+
+def _is_list(index: Tensor | None, storages: Storages) -> bool:
+    """Whether an index was given as a list: torch makes a tensor of that where no mode sees it, without numbers on meta."""
+    return index is not None and index.is_meta and isinstance(storages.read(index), Unwritten)
 
 
 def _copied(to: Tensor, source: Tensor, storages: Storages) -> Value:
