@@ -10,7 +10,7 @@ WORKERS ?= auto --maxprocesses=8
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   fill the weights of OLMoE-1B-7B on the best device there is"
+	@echo "make demo   fill the weights of OLMoE-1B-7B on the best device there is; write a checkpoint of GPT-2, and prove it"
 	@echo "make test   the whole test suite"
 	@echo "make bench  every benchmark on this machine, in minutes; then the tables and plots"
 	@echo "make gpu    everything that a GPU can tell, in 25 minutes; a second call goes on where the first ended"
@@ -30,6 +30,9 @@ $(READY): pyproject.toml constraints.txt tests/frameworks.txt
 # The installed command, not `python -m fastinit`, which would put this folder, with kernels/ in it, on the import path.
 demo: $(READY)
 	$(BIN)/fastinit init olmoe-1b-7b $(DEMO_ARGS)
+	@echo && echo "A checkpoint of GPT-2's published config, which from_pretrained loads, proved by what it says itself, and removed:"
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT INT TERM && set -x && \
+		$(BIN)/fastinit init examples/gpt2.json --out "$$folder/gpt2" && $(BIN)/fastinit verify "$$folder/gpt2"
 
 # The workers share the cores, so one thread each: OpenMP's waiting threads would take the time of those that work.
 test: $(READY) browser

@@ -109,6 +109,25 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_resumed(tmp_path, whole, f
     assert proven in ([], [str(FILES)]) or count
 
 
+MEETING = """
+import sys, threading
+import torch.distributed as dist
+from fastinit import __main__ as cli
+dist.init_process_group = lambda *_, **__: threading.Event().wait()
+sys.argv = ["fastinit", "init", "tiny-moe", "--timeout", "1", "--out", {out!r}]
+cli.command()
+"""
+
+
+def test_the_time_to_meet_is_that_of_all_its_steps(tmp_path):
+    """Torch takes the timeout for each of them, and some of them twice."""
+    environment = os.environ | {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2"}
+    result = Forked("-c", MEETING.format(out=str(tmp_path / "c")), environment=environment).wait()
+    assert result.returncode == 2
+    assert result.stderr == "fastinit init: rank 1: error: another rank did not come\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_of_one_rank_is_told_by_the_first(tmp_path):
     results = ranks_of(tmp_path / "c", *checkpoints.SMALL, victim="2", count=2, action=FULL)
     assert [result.returncode for result in results] == [2] * RANKS

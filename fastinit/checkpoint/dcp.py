@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.document import document_of
 from fastinit.checkpoint.errors import UsageError
-from fastinit.checkpoint.files import JSON_LIMIT, open_regular, parse_json, sync
+from fastinit.checkpoint.files import JSON_LIMIT, open_regular, parse_json, sync, write_back
 from fastinit.checkpoint.parts import Part
 from fastinit.checkpoint.ranks import Ranks
 from fastinit.model.shown import shown
@@ -142,14 +142,17 @@ class Distributed:
 
 
 class _Counted(BufferedWriter):
-    """A file that counts what is written to it."""
+    """A file that counts what is written to it, and sends it to the disk soon."""
 
+    _WRITE_BACK = 2**20  # bytes; what is smaller goes with the next that is not
     count = 0
 
     def write(self, data: Any) -> int:
         """Write, and count."""
         size = super().write(data)
         self.count += size
+        if size > self._WRITE_BACK:
+            write_back(self.fileno(), self.count)
         return size
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any, BinaryIO
 
+_ON_THE_WAY = 2**25  # bytes behind the end of a growing file that may still be on their way to the disk
 JSON_LIMIT = 100_000_000  # bytes; safetensors takes no longer header, and an index has a few dozen a tensor
 
 
@@ -60,6 +61,16 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def write_back(descriptor: int, end: int) -> None:
+    """Ask the system to begin with the last bytes of a growing file, and to drop those that are on the disk already.
+
+    Or it begins when a tenth of its memory waits, and the disk is idle until then. Each byte is asked for several times: at
+    first it is sent to the disk, and later, when it has arrived, its memory is given back.
+    """
+    begin = max(0, end - _ON_THE_WAY)
+    os.posix_fadvise(descriptor, begin, end - begin, os.POSIX_FADV_DONTNEED)
 
 
 def problem_text(error: OSError) -> str:

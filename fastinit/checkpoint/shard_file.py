@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import torch
 
 from fastinit.checkpoint.contents import Contents
-from fastinit.checkpoint.files import JSON_LIMIT, parse_json
+from fastinit.checkpoint.files import JSON_LIMIT, parse_json, write_back
 from fastinit.checkpoint.index import header_metadata
 from fastinit.shard.geometry import Shape
 
@@ -70,7 +70,8 @@ def write_file(path: Path, contents: Contents, advance: Callable[[int], object])
     """Write a file of these tensors, filled a part at a time, and wait until it is on the disk.
 
     What has the path already is replaced. The disk's space is taken first, so that a full one is told before hours of work. No
-    more than a part is held, and the system is asked to keep no copy of a file that is done. ``advance`` is told the bytes.
+    more than a part is held; the system is asked to write it while the next ones are filled, and to keep no copy. ``advance``
+    is told the bytes.
     """
     path.unlink(missing_ok=True)
     beginning = header_bytes(contents)
@@ -79,6 +80,7 @@ def write_file(path: Path, contents: Contents, advance: Callable[[int], object])
         write_all(file, memoryview(beginning))
         for part in contents.filled():
             write_all(file, part)
+            write_back(file.fileno(), file.tell())
             advance(len(part))
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -66,6 +67,10 @@ def together(command: str, seconds: int, work: Callable[[Ranks, Watch], int]) ->
     rank = int(os.environ["RANK"])
     watch = Watch(f"fastinit {command}: rank {rank}")
     with watch.signals():
+        # Each of the steps in which the ranks meet has the time by itself.
+        late = threading.Timer(seconds, watch.end, (2, "error: another rank did not come"))
+        late.daemon = True
+        late.start()
         try:
             soon = timedelta(seconds=seconds)
             dist.init_process_group("gloo", timeout=soon)
@@ -74,6 +79,8 @@ def together(command: str, seconds: int, work: Callable[[Ranks, Watch], int]) ->
             patient = dist.new_group(backend="gloo", timeout=_LONG)
         except RuntimeError as error:
             watch.end(2, f"error: another rank did not come: {str(error).splitlines()[0]}")
+        finally:
+            late.cancel()
         try:
             with watch.others(heard):
                 return work(Ranks(rank, dist.get_world_size(), patient), watch)
