@@ -27,14 +27,7 @@ def singles(parameters: Iterable[Tensor], storages: Storages) -> list[Single | N
     parts: Counter[Leaf] = Counter()
     for parameter in parameters:
         state, view = storages.state_of(parameter)
-        if (
-            state is None
-            or state.dtype != parameter.dtype
-            or (storages.any_overwritten and storages.overwritten(parameter))
-        ):
-            single = None  # of what was there before bind.py tells, too
-        else:
-            single = _single(state, view)
+        single = None if state is None or state.dtype != parameter.dtype else _single(state, view)
         found.append(single)
         if single is not None and single.leaf is not None:
             parts[single.leaf] += 1
