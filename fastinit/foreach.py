@@ -29,7 +29,8 @@ def foreach_fill_(
 ) -> list[Tensor]:
     """Fill many tensors, in place: each to the bits that a fill of its own gives, all in a few launches.
 
-    >>> experts = [torch.empty(1024, 512, dtype=torch.bfloat16) for _ in range(10_000)]
+    >>> from fastinit.law.distributions import TruncatedNormal
+    >>> experts = [torch.empty(64, 32, dtype=torch.bfloat16) for _ in range(10_000)]
     >>> keys = [Key.of(f"experts.{i}.weight", seed=0) for i in range(10_000)]
     >>> experts = foreach_fill_(experts, TruncatedNormal(0.0, 0.02, -0.06, 0.06), keys=keys)
 

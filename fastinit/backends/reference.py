@@ -28,6 +28,9 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 def philox4x32(counter: Tensor, key: Tensor, rounds: int = 10) -> Tensor:
     """Philox4x32 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011), as in Random123.
 
+    >>> philox4x32(torch.zeros(4, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)).tolist()
+    [1713891541, 3781805453, 3159862348, 2600524760]
+
     ``counter`` is (..., 4) and ``key`` (..., 2), words as int64 in [0, 2**32), low words first; they broadcast. The
     result is (..., 4) words as int64 in [0, 2**32).
     """

@@ -34,8 +34,11 @@ def init_model_(
 ) -> Report:
     """Fill every parameter of a model, in place, by its name.
 
-    >>> report = init_model_(model, "llama", seed=0, device="cuda")
-    >>> print(report)
+    >>> recipe = fastinit.record(lambda: torch.nn.Linear(8, 4))
+    >>> report = init_model_(torch.nn.Linear(8, 4), recipe, seed=0)
+    >>> [row.name for row in report.rows]
+    ['weight', 'bias']
+    >>> report = init_model_(model, "llama", seed=0, device="cuda")  # by the names of a known architecture  # doctest: +SKIP
 
     Args:
         model: any module; sharded (FSDP2, tensor, expert or pipeline parallel) or whole, it gets the same values.

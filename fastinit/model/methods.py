@@ -42,7 +42,8 @@ class _Filled(NamedTuple):
 class InitMethod(str, Enum):
     """The initialisation schemes of OLMo-core; rules.py has them as one table.
 
-    >>> InitMethod.llama.init_feed_forward(m, d_model=1024, block_idx=0, num_blocks=16, std=0.02, generator=g)
+    >>> m = torch.nn.ModuleDict({"w1": torch.nn.Linear(8, 16), "w2": torch.nn.Linear(16, 8), "w3": torch.nn.Linear(8, 16)})
+    >>> InitMethod.llama.init_feed_forward(m, d_model=8, block_idx=0, num_blocks=16, std=0.02)
 
     Each raises what :func:`fastinit.trunc_normal_` raises, of any tensor, and ``ValueError`` for a size that a rule needs and
     that is none, before the first tensor is written. ``init_model_`` fills a whole model by the names of its parameters

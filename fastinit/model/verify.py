@@ -31,7 +31,9 @@ def verify_model_(
 ) -> Verification:
     """Compare every parameter of a model, bit by bit, with what :func:`init_model_` would fill. Nothing is written.
 
-    >>> assert verify_model_(model, "llama", seed=0), "not the initial weights of seed 0"
+    >>> recipe = fastinit.record(lambda: torch.nn.Linear(8, 4))
+    >>> model, report = fastinit.build(torch.nn.Linear, 8, 4, seed=0)
+    >>> assert verify_model_(model, recipe, seed=0), "not the initial weights of seed 0"
 
     The arguments, but for ``device``, and the errors are those of :func:`init_model_`, for a method and for a recipe; a
     model with meta or fake parameters is a ``ValueError`` too. The values are regenerated in chunks of 2**20 elements, so

@@ -21,7 +21,8 @@ def check_in_sync(
 ) -> None:
     """Raise, on every rank, when the ranks do not agree on what they are about to fill.
 
-    >>> check_in_sync(seed, names=(name for name, _ in model.named_parameters()))
+    >>> model = torch.nn.Linear(8, 4)
+    >>> check_in_sync(0, names=(name for name, _ in model.named_parameters()))  # on every rank
 
     Args:
         key: a ``Key``, or the seed of a whole model.
