@@ -111,7 +111,7 @@ def test_a_parameter_in_two_places_of_a_module_is_one():
     module = nn.Linear(4, 4, bias=False)
     module.again = module.weight
     (row,) = init_model_(nn.ModuleList([module]), "normal", roles=ROLES).rows
-    assert (row.name, row.tied) == ("0.weight", ())
+    assert (row.name, row.tied) == ("0.weight", ("0.again",))
 
 
 @pytest.mark.parametrize("enabled", [True, False])
