@@ -18,7 +18,7 @@ from torchtitan.components.checkpointer.dcp import CheckpointManager
 from fastinit import __main__ as cli
 from fastinit.checkpoint import contents as contents_module
 from fastinit.checkpoint import dcp
-from fastinit.checkpoint.document import contents_from
+from fastinit.checkpoint.document import DOCUMENT, contents_from
 from fastinit.checkpoint.live import of_build
 from fastinit.checkpoint.preset import of_preset
 from fastinit.checkpoint.writing import write
@@ -77,7 +77,7 @@ def test_torch_loads_what_a_fill_gives(tmp_path, monkeypatch, tiny, item):
 
 def test_the_document_says_what_all_values_follow_from(tmp_path, tiny):
     write(tmp_path / "c", dcp.Distributed(tiny), nothing)
-    again = contents_from(json.loads((tmp_path / "c" / dcp.DOCUMENT).read_text()))
+    again = contents_from(json.loads((tmp_path / "c" / DOCUMENT).read_text()))
     assert_loads(tmp_path / "c", again)
 
 

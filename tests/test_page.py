@@ -11,6 +11,7 @@ from browser import Browser
 from fastinit import __main__ as cli
 from fastinit.checkpoint.contents import Contents
 from fastinit.checkpoint.hf import HuggingFace
+from fastinit.checkpoint.index import INDEX
 from fastinit.checkpoint.writing import write
 from fastinit.law.distributions import Normal, TruncatedNormal, Uniform
 from fastinit.law.transformed import Constant
@@ -230,6 +231,15 @@ def test_what_is_not_its_law_is_marked(browser, checkpoint, tmp_path, capsys):
     ask(browser, "order", "far")
     assert names(browser)[0] == HOSTILE[-1]
     assert browser.run("document.querySelectorAll('#list tr .odd-score').length") > 0
+
+
+def test_what_is_missing_is_counted(checkpoint, tmp_path, capsys):
+    folder = shutil.copytree(checkpoint, tmp_path / "c")
+    index = json.loads((folder / INDEX).read_text("utf-8"))
+    del index["weight_map"]["model.embed_tokens.weight"]
+    (folder / INDEX).write_text(json.dumps(index), "utf-8")
+    assert cli.main(["report", str(folder), "-o", str(tmp_path / "r.html")]) == 0
+    assert capsys.readouterr().out.startswith("1 of the tensors that its recipe names are missing; ")
 
 
 def test_what_is_no_checkpoint_is_told_in_a_line(tmp_path, capsys):

@@ -120,9 +120,3 @@ def entry_of(planned: Planned) -> Entry:
         return Entry(name, (), shape)
     assert isinstance(law, Law)
     return Entry(name, (), shape, (Tile((0,) * len(shape), shape, law, name, LocalShard.whole(shape)),))
-
-
-def contents_of(plan: Sequence[Planned], source: str, rules: str, seed: int) -> Contents:
-    """What a plan puts into a checkpoint that has the model's own names and layout."""
-    entries = {planned.name: entry_of(planned) for planned in plan}
-    return Contents(source, rules, seed, entries, {planned.name: planned.parameter.dtype for planned in plan})

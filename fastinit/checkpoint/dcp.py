@@ -30,7 +30,7 @@ from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, Writ
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from fastinit.checkpoint.contents import Contents
-from fastinit.checkpoint.document import document_of
+from fastinit.checkpoint.document import DOCUMENT, document_of
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.files import JSON_LIMIT, open_regular, parse_json, sync, write_back
 from fastinit.checkpoint.parts import Part
@@ -39,7 +39,6 @@ from fastinit.model.shown import shown
 from fastinit.shard.geometry import LocalShard, Shape, coordinates
 from fastinit.shard.placements import Split, layouts
 
-DOCUMENT = "fastinit.json"
 _METADATA = ".metadata"  # torch's name for what says where each item lies
 _ITEM = 2**24  # bytes that are filled at a time
 _OVERHEAD = 2**11  # bytes that torch.save adds to an item, at most

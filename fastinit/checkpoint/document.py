@@ -23,6 +23,7 @@ from fastinit.shard.storage import DTYPES, STORED, dtype_name
 from fastinit.stream import Key
 from fastinit.version import STREAM_VERSION
 
+DOCUMENT = "fastinit.json"  # its file, where there are no headers to hold it
 _FORMAT = 1
 _DTYPES = {dtype_name(dtype): dtype for dtype in STORED}
 _KEYS = {"format", "stream_version", "source", "rules", "seed", "tensors", "beside"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastinit.checkpoint.contents import Contents
-from fastinit.checkpoint.document import contents_from
+from fastinit.checkpoint.document import DOCUMENT, contents_from
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.files import JSON_LIMIT, open_regular, parse_json, problem_text
 from fastinit.checkpoint.index import INDEX, UNFINISHED, read_index, weight_map
@@ -17,7 +17,6 @@ from fastinit.checkpoint.reading import Reader, Safetensors
 from fastinit.checkpoint.shard_file import Header
 from fastinit.model.shown import shown
 
-DOCUMENT = "fastinit.json"
 LOOSE = "safetensors without an index"
 _PREFIXES = ("", "model.")  # before the names in torch's metadata
 
@@ -93,7 +92,7 @@ def _loose(directory: Path) -> Opened:
         text = header.metadata.get("fastinit")
         if not isinstance(text, str):
             raise ValueError(
-                f"{shown(file)}: its header has no recipe of fastinit: --against SOURCE compares it with one"
+                f"{shown(file)}: its header has no recipe of fastinit: verify --against SOURCE compares it with one"
             )
         each.append(contents_from(parse_json(text.encode())))
     contents = _joined(each)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fastinit.checkpoint.files import JSON_LIMIT, open_regular
 from fastinit.model.shown import quoted, shown
-from fastinit.recipe.boxes import Box
+from fastinit.recipe.boxes import Box, overlap
 from fastinit.shard.geometry import LocalShard, Shape
 
 METADATA = ".metadata"
@@ -257,21 +257,9 @@ def _stored(key: str, value: Any, places: dict[Any, Any]) -> Stored:
         box.numel and box.meet(whole) != box for box in boxes
     ):
         raise ValueError("items beyond the tensor")
-    if sum(box.numel for box in boxes) != prod(shape) or _overlap(boxes):
+    if sum(box.numel for box in boxes) != prod(shape) or overlap(boxes):
         raise ValueError("items that are not all of the tensor, once")
     return Stored(dtype, shape, tuple(items))
-
-
-def _overlap(boxes: list[Box]) -> bool:
-    """Whether two boxes have elements in common; those that begin alike in the first dimension are compared."""
-    ordered = sorted(box for box in boxes if box.numel)
-    for k, box in enumerate(ordered):
-        for other in ordered[k + 1 :]:
-            if box.shape and other.offset[0] >= box.offset[0] + box.shape[0]:
-                break
-            if box.meet(other) is not None:
-                return True
-    return False
 
 
 def _sizes(value: Any) -> Shape:

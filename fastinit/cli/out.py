@@ -46,7 +46,8 @@ def write_out(
     if arguments.resume and form.keeps:
         print(f"{proven} of {form.count} files were there, and proved to be right")
     size = f"{contents.elements:,} elements, {size_text(contents.total_size)}"
-    print(f"{shown(arguments.out)}: {len(contents)} tensors of {shown(contents.source)}, {size}, in {form.count} files")
+    files = f"{form.count} file{'s' * (form.count != 1)}"
+    print(f"{shown(arguments.out)}: {len(contents)} tensors of {shown(contents.source)}, {size}, in {files}")
     print(f"prove it at any time: fastinit verify {' '.join(map(_shell_word, _proof(arguments, contents)))}")
     return 0
 

@@ -25,29 +25,29 @@ def run(arguments: Namespace) -> int:
     directory, output = Path(arguments.directory), Path(arguments.output)
     _check_output(output)
     found = opened(directory)
+    contents = found.contents
+    assert contents is not None, "what is opened says what it holds"
     sample = sample_of(arguments)
     description, digests = Description(), {}
     total = sum(found.size(name) for name in found.reader)
     try:
         with progress.bar(total, "looking") as advance:
-            for seen in survey(found.reader, found.contents, sample, advance):
+            for seen in survey(found.reader, contents, sample, advance):
                 description.add(seen)
                 if seen.digest is not None:
                     digests[seen.name] = seen.digest
     except ValueError as error:
         raise UsageError(f"{shown(directory)}: {error}") from None
     digest = digest_of_lines(digests) if sample is None else None
-    asked = "no recipe of fastinit" if found.contents is None else summary(found.contents)
+    asked = summary(contents)
     if sample is not None:
         asked += f"; sampled: {sample.count} random parts of each tensor, seed {sample.seed}"
-    missing = len(set(found.contents or ()) - set(found.reader))
+    missing = len(set(contents) - set(found.reader))
     verdict, odd = _verdict(description, missing)
     data = description.data() | {
         "asked": f"{found.kind}: {asked}",
         "made": f"Made by fastinit {__version__}. All data are in this file; it loads nothing.",
-        "seed": str(found.contents.seed)
-        if found.contents is not None
-        else "unknown",  # of 64 bits, which JavaScript has not
+        "seed": str(contents.seed),  # of 64 bits, which JavaScript has not
         "streamVersion": STREAM_VERSION,
         "digest": digest,
         "verdict": verdict,
@@ -68,7 +68,7 @@ def _verdict(description: Description, missing: int) -> tuple[str, bool]:
     trouble = [
         f"{count:,} {what}"
         for count, what in (
-            (missing, "tensors that its recipe names are missing"),
+            (missing, "of the tensors that its recipe names are missing"),
             (description.not_finite, "elements are not finite"),
             (description.outside, "elements are none that their laws have"),
         )

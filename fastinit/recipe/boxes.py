@@ -67,6 +67,22 @@ class Box(NamedTuple):
         return left
 
 
+def overlap(boxes: Iterable[Box]) -> bool:
+    """Whether two of them have elements in common.
+
+    >>> overlap([Box((0,), (3,)), Box((5,), (2,)), Box((2,), (2,))])
+    True
+    """
+    ordered = sorted(box for box in boxes if box.numel)
+    for k, box in enumerate(ordered):
+        for other in ordered[k + 1 :]:
+            if box.shape and other.offset[0] >= box.offset[0] + box.shape[0]:
+                break  # nor do those behind
+            if box.meet(other) is not None:
+                return True
+    return False
+
+
 class View(NamedTuple):
     """Where the elements of a tensor lie in its storage: all three in elements, as torch has them."""
 

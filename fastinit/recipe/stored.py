@@ -7,7 +7,7 @@ from typing import Any
 from fastinit.law.distributions import DISTRIBUTIONS
 from fastinit.law.transformed import Constant, InverseSoftplusOfLogUniform, Law, LogOfUniform
 from fastinit.model.tiles import Tile
-from fastinit.recipe.boxes import Box
+from fastinit.recipe.boxes import Box, overlap
 from fastinit.recipe.entries import Entry
 from fastinit.shard.geometry import LocalShard, Shape
 
@@ -50,22 +50,11 @@ def entry_from(row: dict[str, Any]) -> Entry:
     """The entry that entry_json() wrote. Raises ``ValueError``, ``KeyError`` or ``TypeError`` for what it did not write."""
     name, shape = _text(row["name"]), _shape(row["shape"])
     tiles = tuple(_tile_from(dict(tile), name, shape) for tile in row["tiles"])
-    if tiles and (sum(prod(tile.shape) for tile in tiles) != prod(shape) or _overlap(tiles)):
+    boxes = [Box(tile.offset, tile.shape) for tile in tiles]
+    if boxes and (sum(box.numel for box in boxes) != prod(shape) or overlap(boxes)):
         raise ValueError(f"expected tiles that are all of {name}")
     tied, earlier = (tuple(map(_text, row.get(key, ()))) for key in ("tied", "earlier"))
     return Entry(name, tied, shape, tiles, earlier=earlier)
-
-
-def _overlap(tiles: tuple[Tile, ...]) -> bool:
-    """Whether two tiles have elements in common."""
-    boxes = sorted(Box(tile.offset, tile.shape) for tile in tiles if prod(tile.shape))
-    for k, box in enumerate(boxes):
-        for other in boxes[k + 1 :]:
-            if box.shape and other.offset[0] >= box.offset[0] + box.shape[0]:
-                break  # nor do those behind
-            if box.meet(other) is not None:
-                return True
-    return False
 
 
 def _tile_from(tile: dict[str, Any], name: str, shape: Shape) -> Tile:
