@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 # Values change only with a new number here, a changelog entry and new goldens, in one commit.
-STREAM_VERSION = 2
+STREAM_VERSION = 3

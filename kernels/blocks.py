@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from .philox import M0, multiply_sum, multiply_wide, philox
-from .quantile import SKEW, UNIFORM, bounded_value_of
+from .quantile import FLANK, UNIFORM, bounded_value_of
 from .rounding import has_twos, round_to
 
 
@@ -103,7 +103,7 @@ def group_values(product, counter_high, key, law):
     """The four elements of groups, in fp32. ``key`` holds four words: of the stream, and of the seed."""
     w0, w1, w2, w3 = philox(*product, counter_high, *key)
     # Not with a single fma, nor with more coefficients than there are registers for two of each.
-    if has_twos() and law.REGIME != UNIFORM and law.REGIME != SKEW:
+    if has_twos() and law.REGIME != UNIFORM and law.REGIME != FLANK:
         v0, v1 = tl.split(bounded_value_of(tl.join(w0, w1), law))
         v2, v3 = tl.split(bounded_value_of(tl.join(w2, w3), law))
     else:

@@ -14,10 +14,11 @@ UNIFORM = tl.constexpr(1)
 CENTRAL = tl.constexpr(2)
 WIDE = tl.constexpr(3)
 SKEW = tl.constexpr(4)
-FAR = tl.constexpr(5)
-NARROW = tl.constexpr(6)
-# The step of WIDE's polynomial that multiplies by y: fastinit.law.quantile_table.WIDE_Y_STEP.
-WIDE_Y_STEP = tl.constexpr(5)
+FLANK = tl.constexpr(5)
+FAR = tl.constexpr(6)
+NARROW = tl.constexpr(7)
+# As fastinit.law.quantile_table has them: the steps that multiply by y, and what SKEW's log is taken from behind that one.
+WIDE_Y_STEP, SKEW_Y_STEP, SKEW_CENTRE = tl.constexpr(5), tl.constexpr(6), tl.constexpr(-16.0)
 # On which side of the split the words lie. Where they lie on both, it is an integer of 32 bits.
 BOTH, LEFT, RIGHT = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 # The bits of fastinit.law.lowered.Clamp.
@@ -37,12 +38,12 @@ def polynomial(t, coefficients):
 
 
 @triton.jit
-def wide_polynomial(t, y, coefficients):
-    """Horner's scheme, of which one step, counted from the last, multiplies by y."""
+def polynomial_with_y(inner, y, t, coefficients, Y_STEP: tl.constexpr):
+    """Horner's scheme, of which one step, counted from the last, multiplies by y, those before it by ``inner``, the rest by t."""
     DEGREE: tl.constexpr = len(coefficients) - 1
-    value = fma(t, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t))
+    value = fma(inner, as_like(coefficients[DEGREE], t), as_like(coefficients[DEGREE - 1], t))
     for k in tl.static_range(DEGREE - 1):
-        factor = y if DEGREE - 1 - k == WIDE_Y_STEP else t
+        factor = inner if DEGREE - 1 - k > Y_STEP else y if DEGREE - 1 - k == Y_STEP else t
         value = fma(value, factor, as_like(coefficients[DEGREE - 2 - k], t))
     return value
 
@@ -106,7 +107,7 @@ def value_of(word, law):
         line = fma(bits.to(tl.float32), as_like(2.0**-23, r), as_like(law.origin, r))
         t = raw_log2(bits, line, law.LOG)
         x = from_tail(tail, law.gain, r & -0x80000000)
-        return fma(x, wide_polynomial(t, y, law.coefficients), as_like(law.shift, r))
+        return fma(x, polynomial_with_y(t, y, t, law.coefficients, WIDE_Y_STEP), as_like(law.shift, r))
     else:
         end = end_of(r, law)
         n = (r ^ end).to(tl.uint32, bitcast=True).to(tl.float32)
@@ -115,9 +116,14 @@ def value_of(word, law):
             minus_tail = -tail
         else:
             tail, minus_tail = both_signs(n, law.scale, law.offset_right if law.SIDE == RIGHT else law.offset)
-        t = log2(fma(minus_tail, tail, tail), law.origin, law.LOG, True)
+        y = fma(minus_tail, tail, tail)
+        log = log2(y, law.origin, law.LOG, True)
+        if law.REGIME == SKEW:
+            factor = polynomial_with_y(log, y, plus(log, -SKEW_CENTRE), law.coefficients, SKEW_Y_STEP)
+        else:
+            factor = polynomial(log, law.coefficients)
         x = from_tail(tail, law.gain, end & -0x80000000)
-        return fma(x, polynomial(t, law.coefficients), as_like(law.shift, r))
+        return fma(x, factor, as_like(law.shift, r))
 
 
 @triton.jit

@@ -27,6 +27,8 @@ LAWS = {
     "tiny std": TruncatedNormal(0.0, 1e-30, -3e-30, 3e-30),
     "lopsided": TruncatedNormal(0.0, 1.0, -5.0, 2.0),
     "half-normal": TruncatedNormal(0.0, 1.0, 0.0, math.inf),
+    "flank": TruncatedNormal(0.0, 1.0, 1.0, math.inf),
+    "both flanks": TruncatedNormal(0.0, 1.0, -0.4, 0.45),
     "two to three": TruncatedNormal(0.0, 1.0, 2.0, 3.0),
     "right tail": TruncatedNormal(0.0, 1.0, 3.0, math.inf),
     "left tail": TruncatedNormal(0.0, 1.0, -math.inf, -5.0),

@@ -29,10 +29,10 @@ BUDGET = {
     ("wide", "bf16"): 36.5,
     ("normal", "fp32"): 34.5,
     ("normal", "bf16"): 34.5,
-    ("half", "fp32"): 46.5,
-    ("half", "bf16"): 46.0,
-    ("lopsided", "fp32"): 53.5,
-    ("lopsided", "bf16"): 51.0,
+    ("half", "fp32"): 37.0,
+    ("half", "bf16"): 37.5,
+    ("lopsided", "fp32"): 42.5,
+    ("lopsided", "bf16"): 42.0,
     ("far", "fp32"): 49.5,
     ("far", "bf16"): 49.0,
 }
@@ -53,8 +53,8 @@ PAIRED_BUDGET = {
     ("3sigma", "bf16"): 22.0,
     ("normal", "fp32"): 27.0,
     ("normal", "bf16"): 26.0,
-    ("half", "fp32"): 32.5,
-    ("half", "bf16"): 31.0,
+    ("half", "fp32"): 27.5,
+    ("half", "bf16"): 27.0,
 }
 
 

@@ -88,7 +88,7 @@ def fit_log_bump(degree=5):
     return list(coefficients[1:]), error
 
 
-def fit_log_ratio(degree=8):
+def fit_log_ratio(degree):
     """log2(1 + f) / f on [-1/4, 1/2]; the weight makes the error of the log itself even."""
     f = [v if abs(v) > 1e-8 else mp.mpf("1e-8") for v in chebyshev_grid(mp.mpf(-0.25), mp.mpf(0.5))]
     target = np.array([mp.log(1 + v, 2) / v for v in f], dtype=object)
@@ -97,10 +97,11 @@ def fit_log_ratio(degree=8):
     return list(coefficients), error
 
 
-def fit_quantile(lowest, degree, weight_of, variable, shift_of=lambda z: 0, y_step=None):
+def fit_quantile(lowest, degree, weight_of, variable, shift_of=lambda z: 0, y_step=None, inner=None):
     """z / x over L in [lowest, 0], as a polynomial in ``variable(L)``; the error is |weight * (z - shift - z_fit)|.
 
-    With ``y_step``, that step of Horner's scheme, counted from the last one, multiplies by s (1 - s) instead.
+    With ``y_step``, that step of Horner's scheme, counted from the last one, multiplies by s (1 - s) instead, and those before
+    it by ``inner(L)``.
     """
     logs = chebyshev_grid(mp.mpf(lowest), mp.mpf(0))
     target, weight, variables = [], [], []
@@ -114,7 +115,8 @@ def fit_quantile(lowest, degree, weight_of, variable, shift_of=lambda z: 0, y_st
     basis = monomials(variables, 0, degree)
     if y_step is not None:
         for row, log in zip(basis, logs, strict=True):
-            row[y_step:] = row[y_step - 1 : -1] * mp.power(2, log) / 4
+            first = row[y_step - 1] * mp.power(2, log) / 4
+            row[y_step:] = [first * (inner or variable)(log) ** k for k in range(degree + 1 - y_step)]
     return remez(basis, np.array(target, dtype=object), np.array(weight, dtype=object))
 
 
@@ -125,6 +127,17 @@ def raw_log2_of(bump):
         exponent = mp.floor(log)
         m = mp.power(2, log - exponent)
         return exponent + (m - 1) + sum(mp.mpf(float(c)) * m ** (k + 1) for k, c in enumerate(bump))
+
+    return variable
+
+
+def ratio_log2_of(ratio):
+    """The kernels' other logarithm, of the mantissa in [3/4, 3/2)."""
+
+    def variable(log):
+        exponent = mp.floor(log + mp.log(mp.mpf(2) / 3, 2)) + 1
+        f = mp.power(2, log - exponent) - 1
+        return exponent + sum(mp.mpf(float(c)) * f ** (k + 1) for k, c in enumerate(ratio))
 
     return variable
 
@@ -160,7 +173,7 @@ def wide_weight(z, x):
     return max(mp.npdf(z), 3e-7 * z / mp.mpf("0.005") if z > 2 else 0)
 
 
-def skew_weight(z, x):
+def flank_weight(z, x):
     """Relative to the tail beyond a bound at min(z, 2); beyond 2 sigma, 0.5 % of a tail counts as 3e-7."""
     bound = min(z, mp.mpf(2))
     return max(mp.npdf(z) / (mp.erfc(bound / mp.sqrt(2)) / 2), 3e-7 * z / mp.mpf("0.005") if z > 2 else 0)
@@ -173,8 +186,9 @@ def render():
         "",
         "L = log2(1 - x**2) with x = 2 Phi(z) - 1; the quantile polynomials give z / x. CENTRAL and WIDE take the kernels' own",
         "logarithm t, the exponent + (m - 1) + a polynomial in the mantissa m, CENTRAL in the variable t + OCTAVES, and WIDE in",
-        "t - CENTRE; SKEW takes L - CENTRE. Each comment says what the fit itself costs, before fp32 rounding. Numbers are fp32",
-        'values, but for CENTRAL, whose coefficients are rounded once they are multiplied by the std.\n"""',
+        "t - CENTRE. SKEW's t is the exponent + f times a polynomial in f = m - 1, m in [3/4, 3/2), up to the step by s (1 - s),",
+        "and then t - CENTRE; FLANK takes L - CENTRE. Each comment says what the fit itself costs, before fp32 rounding. Numbers",
+        'are fp32 values, but for CENTRAL, whose coefficients are rounded once they are multiplied by the std.\n"""',
         "",
     ]
 
@@ -187,9 +201,11 @@ def render():
     bump, error = fit_log_bump()
     bump = [np.float32(float(c)) for c in bump]
     table("LOG_BUMP", f"log2(m) - (m - 1) + constant for m in [1, 2], in m, ..., m**5: error {error:.1e}", bump)
-    ratio, error = fit_log_ratio()
-    table("LOG_RATIO", f"log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log {error:.1e}", ratio)
-    raw = raw_log2_of(bump)
+    for name, degree in (("LOG_RATIO", 8), ("SKEW_LOG_RATIO", 5)):
+        ratio, error = fit_log_ratio(degree)
+        ratio = [np.float32(float(c)) for c in ratio]
+        table(name, f"log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log {error:.1e}", ratio)
+    raw, skew_log2 = raw_log2_of(bump), ratio_log2_of(ratio)
     for end, lowest, octaves, degree in ((2, "-3.52", 5, 5), (3, "-7.58", 9, 6)):
         coefficients, error = fit_quantile(
             lowest, degree, central_weight(end), lambda log, octaves=octaves: raw(log) + octaves, central_shift(end)
@@ -197,24 +213,34 @@ def render():
         lines.append(f"CENTRAL_{end}_OCTAVES = {octaves}")
         comment = f"bounds within +-{end}.01 sigma: error of the distribution function {error:.1e}"
         table(f"CENTRAL_{end}_QUANTILE", comment, coefficients, rounded=float)
-    # Each centre is nearer to 0, where the mass is, than to the tail: there the variable is small, and rounds finely.
-    for name, comment, lowest, centre, degree, y_step, weight, log2 in (
+    # Where the variable is small, it rounds finely: near 0, where the mass is, and so is FLANK's centre. With a step by y the
+    # polynomial is the better the farther out the centre; SKEW's steps before that one take the log itself, for its digits.
+    for name, comment, lowest, centre, degree, y_step, weight, log2, inner in (
         (
             "WIDE", "both tails, 2**-33 of the mass and more: error of the distribution function",
-            "-31.05", -7.0, 8, 5, wide_weight, raw,
+            "-31.05", -9.5, 8, 5, wide_weight, raw, None,
         ),
         (
-            "SKEW", "any interval that reaches within 2 sigma: error relative to the mass",
-            -42.5, -9.0, 16, None, skew_weight, mp.mpf,
+            "SKEW", "tails of 2**-35 of the mass and more: error of the distribution function",
+            -33, -16.0, 9, 6, wide_weight, skew_log2, skew_log2,
+        ),
+        (
+            "FLANK", "any interval that reaches within 2 sigma: error relative to the mass",
+            -42.5, -9.0, 16, None, flank_weight, mp.mpf, None,
         ),
     ):  # fmt: skip
         coefficients, error = fit_quantile(
-            lowest, degree, weight, lambda log, log2=log2, centre=centre: log2(log) - centre, y_step=y_step
+            lowest,
+            degree,
+            weight,
+            lambda log, log2=log2, centre=centre: log2(log) - centre,
+            y_step=y_step,
+            inner=inner,
         )
         lines.append(f"{name}_CENTRE = {centre!r}")
         if y_step is not None:
             lines.append(
-                f"{name}_Y_STEP = {y_step}  # this step of Horner's scheme multiplies by s (1 - s), and not by t"
+                f"{name}_Y_STEP = {y_step}  # this step of Horner's scheme, counted from the last, multiplies by s (1 - s)"
             )
         table(f"{name}_QUANTILE", f"{comment} {error:.1e}", coefficients)
     return "\n".join(lines).rstrip() + "\n"

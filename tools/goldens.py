@@ -37,6 +37,8 @@ LAWS: dict[str, dict[str, tuple[float, ...]]] = {
         "100 sigma": (0.0, 0.02, -2.0, 2.0),
         "lopsided": (0.0, 1.0, -5.0, 2.0),
         "half-normal": (0.0, 1.0, 0.0, math.inf),
+        "flank": (0.0, 1.0, 1.0, math.inf),
+        "both flanks": (0.0, 1.0, -0.4, 0.45),
         "two to three": (0.0, 1.0, 2.0, 3.0),
         "right tail": (0.0, 1.0, 6.0, 8.0),
         "left tail": (0.0, 1.0, -math.inf, -5.0),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from fastinit.backends.llvm_ir import F32, F64, I32, I64, U16, U32, Number, Value
 from fastinit.backends.llvm_ops import bitcast, convert, fma, load, maximum, minimum, select, shuffle
 from fastinit.law.lowered import Clamp, Lowered, Regime
-from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
+from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, SKEW_CENTRE, SKEW_LOG_RATIO, SKEW_Y_STEP, WIDE_Y_STEP
 
 _FLOATS = ("scale", "offset", "offset_right", "gain", "shift", "origin", "lowest", "highest")
 _FIRST, _LAST = -(2**31), 2**31 - 1
@@ -58,11 +58,11 @@ def polynomial(t: Value, coefficients: Sequence[Number]) -> Value:
     return value
 
 
-def wide_polynomial(t: Value, y: Value, coefficients: Sequence[Number]) -> Value:
-    """Horner's scheme, of which one step, counted from the last, multiplies by y."""
-    value = fma(t, coefficients[-1], coefficients[-2])
+def polynomial_with_y(inner: Value, y: Value, t: Value, coefficients: Sequence[Number], y_step: int) -> Value:
+    """Horner's scheme, of which one step, counted from the last, multiplies by y, those before it by ``inner``, the rest by t."""
+    value = fma(inner, coefficients[-1], coefficients[-2])
     for step in range(len(coefficients) - 2, 0, -1):
-        value = fma(value, y if step == WIDE_Y_STEP else t, coefficients[step - 1])
+        value = fma(value, inner if step > y_step else y if step == y_step else t, coefficients[step - 1])
     return value
 
 
@@ -72,12 +72,12 @@ def raw_log2(bits: Value, line: Value, bump: Sequence[float]) -> Value:
     return fma(mantissa, polynomial(mantissa, bump), line)
 
 
-def log2(y: Value, origin: Value) -> Value:
+def log2(y: Value, origin: Value, ratio: Sequence[float] = LOG_RATIO) -> Value:
     """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2)."""
     bits = bitcast(y, I32)
     exponent = (bits - 0x3F400000) >> 23
     fraction = bitcast(bits - (exponent << 23), F32) - 1.0
-    return fma(fraction, polynomial(fraction, LOG_RATIO), float32(exponent) + origin)
+    return fma(fraction, polynomial(fraction, ratio), float32(exponent) + origin)
 
 
 def is_right(r: Value, law: Law) -> Value:
@@ -116,15 +116,25 @@ def wide(r: Value, law: Law) -> Value:
     bits = bitcast(y, I32)
     t = raw_log2(bits, fma(float32(bits), 2.0**-23, law.origin), LOG_BUMP)
     x = from_tail(tail, law.gain, r & _FIRST)
-    return fma(x, wide_polynomial(t, y, law.coefficients), law.shift)
+    return fma(x, polynomial_with_y(t, y, t, law.coefficients, WIDE_Y_STEP), law.shift)
 
 
 def skew(r: Value, law: Law) -> Value:
+    x, y = sided(r, law)
+    log = log2(y, law.origin, SKEW_LOG_RATIO)
+    return fma(x, polynomial_with_y(log, y, log - SKEW_CENTRE, law.coefficients, SKEW_Y_STEP), law.shift)
+
+
+def flank(r: Value, law: Law) -> Value:
+    x, y = sided(r, law)
+    return fma(x, polynomial(log2(y, law.origin), law.coefficients), law.shift)
+
+
+def sided(r: Value, law: Law) -> tuple[Value, Value]:
+    """x and y of the tail on r's side of the split."""
     right = is_right(r, law)
     tail = fma(float32(end_distance(r, right)), law.scale, select(right, law.offset_right, law.offset))
-    t = log2(fma(-tail, tail, tail), law.origin)
-    x = from_tail(tail, law.gain, select(right, r.like(0), _FIRST))
-    return fma(x, polynomial(t, law.coefficients), law.shift)
+    return from_tail(tail, law.gain, select(right, r.like(0), _FIRST)), fma(-tail, tail, tail)
 
 
 def far(r: Value, law: Law) -> Value:
@@ -142,6 +152,7 @@ REGIMES: dict[Regime, Callable[[Value, Law], Value]] = {
     Regime.CENTRAL: central,
     Regime.WIDE: wide,
     Regime.SKEW: skew,
+    Regime.FLANK: flank,
     Regime.FAR: far,
     Regime.NARROW: narrow,
 }

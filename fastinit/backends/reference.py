@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fastinit.fill import Fill, Fills
 from fastinit.law.lowered import Lowered, Regime
-from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, WIDE_Y_STEP
+from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, SKEW_CENTRE, SKEW_LOG_RATIO, SKEW_Y_STEP, WIDE_Y_STEP
 from fastinit.shard.geometry import LocalShard, is_one_run, row_major_strides
 from fastinit.shard.storage import write
 from fastinit.stream import Key
@@ -113,30 +113,37 @@ def _round_to_odd(product: Tensor, addend: Tensor, total: Tensor) -> Tensor:
     return torch.where((error != 0) & (bits & 1 == 0), bits + toward, bits).view(torch.float64)
 
 
-def _polynomial(coefficients: tuple[float, ...], t: Tensor, factors: dict[int, Tensor] | None = None) -> Tensor:
-    """Horner's scheme; the first power's fma takes the leading coefficient as it is.
-
-    ``factors`` replaces t in steps counted from the last one, which is step 1.
-    """
+def _polynomial(coefficients: tuple[float, ...], t: Tensor) -> Tensor:
+    """Horner's scheme; the first power's fma takes the leading coefficient as it is."""
     accumulator = fma(t, coefficients[-1], coefficients[-2])
-    for step in range(len(coefficients) - 2, 0, -1):
-        accumulator = fma(accumulator, (factors or {}).get(step, t), coefficients[step - 1])
+    for coefficient in coefficients[-3::-1]:
+        accumulator = fma(accumulator, t, coefficient)
     return accumulator
 
 
-def _raw_log2(y: Tensor, unit: float, line: Callable[[Tensor], Tensor]) -> Tensor:
-    """The bits of y are a log2 that lacks a bump of the mantissa; in units of ``1 / unit``, ``line`` making them so."""
+def _polynomial_with_y(coefficients: tuple[float, ...], inner: Tensor, y: Tensor, t: Tensor, y_step: int) -> Tensor:
+    """Horner's scheme, of which one step, counted from the last one, which is step 1, multiplies by y, those before it by
+    ``inner``, the rest by t."""
+    accumulator = fma(inner, coefficients[-1], coefficients[-2])
+    for step in range(len(coefficients) - 2, 0, -1):
+        factor = inner if step > y_step else y if step == y_step else t
+        accumulator = fma(accumulator, factor, coefficients[step - 1])
+    return accumulator
+
+
+def _raw_log2(y: Tensor, bump: tuple[float, ...], line: Callable[[Tensor], Tensor]) -> Tensor:
+    """The bits of y are a log2 that lacks a bump of the mantissa; ``line`` makes of them an fp32 number in the bump's units."""
     bits = y.float().view(torch.int32)
     mantissa = ((bits & 0x7FFFFF) | 0x3F800000).view(torch.float32).double()
-    return fma(mantissa, _polynomial(tuple(c * unit for c in LOG_BUMP), mantissa), line(_fp32(bits)))
+    return fma(mantissa, _polynomial(bump, mantissa), line(bits))
 
 
-def _log2(y: Tensor, origin: float) -> Tensor:
+def _log2(y: Tensor, origin: float, ratio: tuple[float, ...]) -> Tensor:
     """log2(y) + origin, accurate near y = 1: the mantissa is taken in [3/4, 3/2)."""
     bits = y.float().view(torch.int32)
     exponent = (bits - 0x3F400000) >> 23
     fraction = (bits - (exponent << 23)).view(torch.float32).double() - 1
-    return fma(fraction, _polynomial(LOG_RATIO, fraction), _fp32(exponent + _double(origin)))
+    return fma(fraction, _polynomial(ratio, fraction), _fp32(exponent + _double(origin)))
 
 
 def values_of(words: Tensor, law: Lowered) -> Tensor:
@@ -153,23 +160,29 @@ def _values(words: Tensor, law: Lowered) -> Tensor:
             return fma(_fp32(r + 2**31), law.scale, law.offset)
         case Regime.CENTRAL:
             x = fma(_fp32(r), law.scale, law.offset)
-            t = _raw_log2(fma(-x, x, law.origin), 2.0**23, lambda bits: bits)
+            t = _raw_log2(fma(-x, x, law.origin), tuple(c * 2.0**23 for c in LOG_BUMP), _fp32)
             return fma(x, _polynomial(law.coefficients, t), law.shift)
         case Regime.WIDE:
             right = r >= 0
             tail = fma(_fp32(_distance(r, right)), law.scale, law.offset)
             y = fma(-tail, tail, tail)
-            t = _raw_log2(y, 1.0, lambda bits: fma(bits, 2.0**-23, law.origin))
-            return fma(_from_tail(tail, right, law), _polynomial(law.coefficients, t, {WIDE_Y_STEP: y}), law.shift)
-        case Regime.SKEW:
+            t = _raw_log2(y, LOG_BUMP, lambda bits: fma(_fp32(bits), 2.0**-23, law.origin))
+            factor = _polynomial_with_y(law.coefficients, t, y, t, WIDE_Y_STEP)
+            return fma(_from_tail(tail, right, law), factor, law.shift)
+        case Regime.SKEW | Regime.FLANK:
             right = r >= law.split
             offset = torch.where(right, _double(law.offset_right), _double(law.offset))
             tail = fma(_fp32(_distance(r, right)), law.scale, offset)
-            t = _log2(fma(-tail, tail, tail), law.origin)
-            return fma(_from_tail(tail, right, law), _polynomial(law.coefficients, t), law.shift)
+            y = fma(-tail, tail, tail)
+            if law.regime is Regime.FLANK:
+                factor = _polynomial(law.coefficients, _log2(y, law.origin, LOG_RATIO))
+            else:
+                log = _log2(y, law.origin, SKEW_LOG_RATIO)
+                factor = _polynomial_with_y(law.coefficients, log, y, _fp32(log - SKEW_CENTRE), SKEW_Y_STEP)
+            return fma(_from_tail(tail, right, law), factor, law.shift)
         case Regime.FAR:
             v = fma(_fp32(_distance(r, r >= law.split)), law.scale, law.offset)
-            return _fp32(_polynomial(law.coefficients, _log2(v, law.origin)) + law.shift)
+            return _fp32(_polynomial(law.coefficients, _log2(v, law.origin, LOG_RATIO)) + law.shift)
         case Regime.NARROW:
             t = fma(_fp32(r), 2.0**-31, 2.0**-32)
             return _fp32(_polynomial(law.coefficients, t) + law.shift)

@@ -32,7 +32,7 @@ from fastinit.kernels.table import fill_table
 from fastinit.law.distributions import Distribution
 from fastinit.law.lowered import Clamp, Regime
 from fastinit.law.lowering import lower
-from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO
+from fastinit.law.quantile_table import LOG_BUMP, LOG_RATIO, SKEW_LOG_RATIO
 from fastinit.shard.axes import Axis, merge_axes
 from fastinit.shard.geometry import LocalShard, Shape, row_major_strides
 from fastinit.stream import Key
@@ -50,7 +50,8 @@ TRANSPOSED_WIDTH = 2  # where memory runs along the rows
 _LOGS = {
     Regime.CENTRAL: tuple(c * 2.0**23 for c in LOG_BUMP),
     Regime.WIDE: LOG_BUMP,
-    Regime.SKEW: LOG_RATIO,
+    Regime.SKEW: SKEW_LOG_RATIO,
+    Regime.FLANK: LOG_RATIO,
     Regime.FAR: LOG_RATIO,
 }
 _NO_AXIS = Axis(1, 0, 0)
@@ -134,7 +135,11 @@ def _rows(axes: list[Axis], first: int, dtype: torch.dtype, law: Distribution) -
     """``fill_rows`` for one loop, or for two of which no vectors can be stored, over consecutive elements."""
     row, column = axes if len(axes) == 2 else (_NO_AXIS, axes[0])
     vector = vector_of(str(dtype).removeprefix("torch."))
-    units = UNITS if is_light(lower(law), str(dtype).removeprefix("torch.")) else UNITS // 2
+    # SKEW's 16-bit values are spilled on sm_100 where a program has several blocks, and not those of a table.
+    light = is_light(lower(law), str(dtype).removeprefix("torch.")) and (
+        lower(law).regime is not Regime.SKEW or vector == 4
+    )
+    units = UNITS if light else UNITS // 2
     # A flat fill has one block size, so that no size makes a kernel of its own; rows may be short and many.
     while len(axes) == 2 and units > 32 and units * vector > column.size:
         units //= 2

@@ -64,7 +64,7 @@ class TableLaunch(NamedTuple):
 
 def is_light(law: Lowered, dtype: str) -> bool:
     """Whether a thread holds a whole block's share in registers; of other fills it holds half as much."""
-    return _BYTES[dtype] < 8 and (law.regime is not Regime.SKEW or side_of(law) != 0)
+    return _BYTES[dtype] < 8 and (law.regime is not Regime.FLANK or side_of(law) != 0)
 
 
 def vector_of(dtype: str) -> int:
@@ -174,7 +174,7 @@ def numbers_of(law: Lowered) -> tuple[float, ...]:
 
 def side_of(law: Lowered) -> int:
     """On which side of the split all words lie, as fastinit.kernels.quantile has it: 1 the left, 2 the right, 0 both."""
-    if law.regime not in (Regime.SKEW, Regime.FAR):
+    if law.regime not in (Regime.SKEW, Regime.FLANK, Regime.FAR):
         return 0
     return 2 if law.split <= -(2**31) else 1 if law.split >= 2**31 else 0
 

@@ -58,8 +58,8 @@ def trunc_normal_(
             a view that is negated when it is read, a shard that does not fit, a key and a generator at once, a
             ``DTensor`` with a ``Partial`` placement.
 
-    The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function within 3 std and to
-    3e-6 beyond (docs/law.md); one fp32 value, rounded once to the dtype.
+    The value is the law's quantile at a Philox word, correct to 1e-6 in the distribution function, whatever the bounds
+    (docs/law.md); one fp32 value, rounded once to the dtype.
     """
     law = made(TruncatedNormal, mean, std, a, b)
     if law.mean < law.a - 2 * law.std or law.mean > law.b + 2 * law.std:

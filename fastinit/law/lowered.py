@@ -7,7 +7,7 @@ from math import inf, isinf
 from fastinit.law.formats import FORMATS, round_to
 
 # Of the quantile function: see lowering.py.
-Regime = IntEnum("Regime", "CONSTANT UNIFORM CENTRAL WIDE SKEW FAR NARROW", start=0)
+Regime = IntEnum("Regime", "CONSTANT UNIFORM CENTRAL WIDE SKEW FLANK FAR NARROW", start=0)
 
 # What keeps values inside: nothing, a comparison with either bound, or (CENTRAL) one of y with a floor, which does for both.
 Clamp = IntFlag("Clamp", "BELOW ABOVE FLOOR")
@@ -21,8 +21,8 @@ class Lowered:
     coefficients: tuple[float, ...] = ()
     scale: float = 0.0
     offset: float = 0.0
-    offset_right: float = 0.0  # SKEW: the offset of words >= split, whose n counts from the right end
-    gain: float = 0.0  # WIDE, SKEW: std
+    offset_right: float = 0.0  # SKEW, FLANK: the offset of words >= split, whose n counts from the right end
+    gain: float = 0.0  # WIDE, SKEW, FLANK: std
     shift: float = 0.0
     origin: float = 0.0  # CENTRAL: what x**2 is taken from; else what makes P's variable of the raw logarithm
     split: int = 0

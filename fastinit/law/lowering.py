@@ -1,7 +1,7 @@
 """From a distribution to the fp32 constants of a kernel: which regime of the quantile function, and its numbers.
 
 A word ``w`` is read as the signed integer ``r``; its level is ``u = (r + 2**31 + 1/2) / 2**32``, strictly inside (0, 1), and
-its value is the law's quantile at ``u``. Six regimes share that promise and differ in where they keep their accuracy
+its value is the law's quantile at ``u``. Seven regimes share that promise and differ in where they keep their accuracy
 (``n`` is the integer distance to an end of the law, so that no tail is ever formed as 1 - tiny):
 
 =========  =====================================================  ==============================================
@@ -9,7 +9,8 @@ CONSTANT   std = 0 or a = b                                       shift
 UNIFORM    uniform, not narrower than 2**-94                      n * scale + offset
 CENTRAL    most of the mass, bounds within +-3.01 sigma           x = r * scale + offset;  x * P(log2(origin - x**2)) + shift
 WIDE       beyond that, symmetric or all but untruncated          s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
-SKEW       the others that reach within 2 sigma                   as WIDE, with a tail of its own on either side
+SKEW       the others with a third of the mass and more             as WIDE, with a tail of its own on either side
+FLANK      the others that reach within 2 sigma                   as SKEW, with a finer logarithm and polynomial
 FAR        beyond 2 sigma                                         v = n * scale + offset;  shift + P(log2 v)
 NARROW     a nearly even density, and the other uniforms          t = (r + 1/2) / 2**31;   shift + P(t)
 =========  =====================================================  ==============================================
@@ -41,7 +42,9 @@ _NO_TAIL = Decimal(2) ** -38
 _FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
 # CENTRAL folds std into its coefficients; outside of these they would leave fp32's normal range.
 _FOLDABLE = (Decimal(2) ** -24, Decimal(2) ** 60)
-_CENTRAL_MASS = Decimal("0.65")  # errors of the distribution function count relative to the mass inside
+# Errors of the distribution function count relative to the mass inside.
+_CENTRAL_MASS = Decimal("0.65")
+_SKEW_MASS = Decimal("0.33")
 
 
 @lru_cache(maxsize=4096)
@@ -114,7 +117,7 @@ def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowe
             return _central(law, a, b, below, above, reach)
     elif symmetric or max(below, above) < _NO_TAIL:
         return _wide(law, a, b, below, inside)
-    return _skew(law, a, b, below, above, inside)
+    return _skew_or_flank(law, a, b, below, above, inside)
 
 
 def _central(
@@ -159,21 +162,26 @@ def _wide(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, ins
     )
 
 
-def _skew(
+def _skew_or_flank(
     law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, above: Decimal, inside: Decimal
 ) -> Lowered:
     # The words at and right of the median of the untruncated law count from the right end.
     left_words = (Decimal("0.5") - below) / inside * 2**32
     split = min(max(_FIRST + int(left_words.to_integral_value()), _FIRST), _LAST)
+    regime, coefficients, centre = (
+        (Regime.SKEW, quantile_table.SKEW_QUANTILE, 0.0)  # the kernel has SKEW's own, which is of later steps alone
+        if inside >= _SKEW_MASS
+        else (Regime.FLANK, quantile_table.FLANK_QUANTILE, quantile_table.FLANK_CENTRE)
+    )
     return Lowered(
-        Regime.SKEW,
-        coefficients=quantile_table.SKEW_QUANTILE,
+        regime,
+        coefficients=coefficients,
         scale=_fp32("std", inside * 2 * HALF_STEP),
         offset=_fp32("std", below + inside * HALF_STEP),
         offset_right=_fp32("std", above + inside * HALF_STEP),
         gain=_fp32("std", law.std),
         shift=_fp32("mean", law.mean),
-        origin=_fp32("std", 2 - quantile_table.SKEW_CENTRE),
+        origin=_fp32("std", 2 - centre),  # 2, as in _wide
         split=split,
         a=a,
         b=b,

@@ -2,8 +2,9 @@
 
 L = log2(1 - x**2) with x = 2 Phi(z) - 1; the quantile polynomials give z / x. CENTRAL and WIDE take the kernels' own
 logarithm t, the exponent + (m - 1) + a polynomial in the mantissa m, CENTRAL in the variable t + OCTAVES, and WIDE in
-t - CENTRE; SKEW takes L - CENTRE. Each comment says what the fit itself costs, before fp32 rounding. Numbers are fp32
-values, but for CENTRAL, whose coefficients are rounded once they are multiplied by the std.
+t - CENTRE. SKEW's t is the exponent + f times a polynomial in f = m - 1, m in [3/4, 3/2), up to the step by s (1 - s),
+and then t - CENTRE; FLANK takes L - CENTRE. Each comment says what the fit itself costs, before fp32 rounding. Numbers
+are fp32 values, but for CENTRAL, whose coefficients are rounded once they are multiplied by the std.
 """
 
 # log2(m) - (m - 1) + constant for m in [1, 2], in m, ..., m**5: error 1.3e-05
@@ -26,6 +27,16 @@ LOG_RATIO = (
     0.21707451343536377,
     -0.1722274124622345,
     0.07486546784639359,
+)
+
+# log2(1 + f) / f for f in [-1/4, 1/2], in powers of f: error of the log 2.4e-06
+SKEW_LOG_RATIO = (
+    1.442683219909668,
+    -0.7210999131202698,
+    0.48158642649650574,
+    -0.3709431290626526,
+    0.2931404411792755,
+    -0.14601446688175201,
 )
 
 CENTRAL_2_OCTAVES = 5
@@ -51,24 +62,40 @@ CENTRAL_3_QUANTILE = (
     -6.425802083109178e-07,
 )
 
-WIDE_CENTRE = -7.0
-WIDE_Y_STEP = 5  # this step of Horner's scheme multiplies by s (1 - s), and not by t
-# both tails, 2**-33 of the mass and more: error of the distribution function 9.6e-07
+WIDE_CENTRE = -9.5
+WIDE_Y_STEP = 5  # this step of Horner's scheme, counted from the last, multiplies by s (1 - s)
+# both tails, 2**-33 of the mass and more: error of the distribution function 6.3e-07
 WIDE_QUANTILE = (
-    3.2619783878326416,
-    -0.19496159255504608,
-    -0.004350624978542328,
-    -0.00011111636558780447,
-    -1.3226053852122277e-06,
-    0.0029474254697561264,
-    -0.0007717577391304076,
-    7.006795203778893e-05,
-    -2.1965317955618957e-06,
+    3.7228593826293945,
+    -0.1747138649225235,
+    -0.0035794777795672417,
+    -0.00010950211435556412,
+    -1.8196753899246687e-06,
+    0.0014174411771818995,
+    -0.00028390507213771343,
+    1.9459128452581353e-05,
+    -4.55580902780639e-07,
 )
 
-SKEW_CENTRE = -9.0
-# any interval that reaches within 2 sigma: error relative to the mass 9.1e-08
+SKEW_CENTRE = -16.0
+SKEW_Y_STEP = 6  # this step of Horner's scheme, counted from the last, multiplies by s (1 - s)
+# tails of 2**-35 of the mass and more: error of the distribution function 1.7e-07
 SKEW_QUANTILE = (
+    4.475252628326416,
+    -0.14790374040603638,
+    -0.0022462557535618544,
+    -6.936707359272987e-05,
+    -2.182810476369923e-06,
+    -3.4433252693588656e-08,
+    6.974979669394088e-07,
+    -3.480902535102359e-07,
+    7.295847126442823e-08,
+    -8.078561819502283e-09,
+)
+
+FLANK_CENTRE = -9.0
+# any interval that reaches within 2 sigma: error relative to the mass 9.1e-08
+FLANK_QUANTILE = (
     3.3002817630767822,
     -0.19272446632385254,
     -0.004390219692140818,

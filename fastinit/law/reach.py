@@ -9,10 +9,10 @@ from math import frexp, inf, log2, sqrt
 
 from fastinit.law.formats import FORMATS, round_to
 from fastinit.law.lowered import Lowered, Regime, nearest
-from fastinit.law.quantile_table import LOG_BUMP, SKEW_CENTRE, WIDE_CENTRE, WIDE_Y_STEP
+from fastinit.law.quantile_table import LOG_BUMP, SKEW_CENTRE, SKEW_Y_STEP, WIDE_CENTRE, WIDE_Y_STEP
 
 # Of x * P, relatively.
-_CENTRAL_NOISE, _WIDE_NOISE, _SKEW_NOISE = 2.0**-20, 2.0**-18, 2.0**-15
+_CENTRAL_NOISE, _WIDE_NOISE, _SKEW_NOISE, _FLANK_NOISE = 2.0**-20, 2.0**-18, 2.0**-17, 2.0**-15
 _FIRST, _LAST = -(2.0**31), 2.0**31  # as fp32: the last word rounds up
 
 
@@ -29,9 +29,12 @@ def ends(law: Lowered) -> tuple[float, float]:
         case Regime.WIDE:
             value = _wide(law)
             return _end(law.shift, -value, -_WIDE_NOISE), _end(law.shift, value, _WIDE_NOISE)
-        case Regime.SKEW:
-            first, last = _skew(law, int(_FIRST)), _skew(law, int(_LAST) - 1)
-            return _end(law.shift, first, -_SKEW_NOISE), _end(law.shift, last, _SKEW_NOISE)
+        case Regime.SKEW | Regime.FLANK:
+            noise = _SKEW_NOISE if law.regime is Regime.SKEW else _FLANK_NOISE
+            # A side's words are the farthest from its end at the split: there a tail may be rounded to more than 1/2.
+            words = (_FIRST, law.split - 1, law.split, _LAST - 1)
+            values = [_sided(law, int(word)) for word in words if _FIRST <= word < _LAST]
+            return _end(law.shift, min(values), -noise), _end(law.shift, max(values), noise)
     return -inf, inf
 
 
@@ -82,18 +85,20 @@ def _wide(law: Lowered) -> float:
     """x * P in the right tail's last word."""
     y = law.offset * (1 - law.offset)
     t = _raw_log2(y) + 2 - WIDE_CENTRE
-    low, high = law.coefficients[:WIDE_Y_STEP], law.coefficients[WIDE_Y_STEP:]
-    factor = _polynomial(low, t) + t ** (WIDE_Y_STEP - 1) * y * _polynomial(high, t)
-    return law.gain * (1 - 2 * law.offset) * factor
+    return law.gain * (1 - 2 * law.offset) * _polynomial_with_y(law.coefficients, t, y, t, WIDE_Y_STEP)
 
 
-def _skew(law: Lowered, word: int) -> float:
+def _sided(law: Lowered, word: int) -> float:
     """x * P; the tail and x are rounded as in the kernel, so that x is 0 where a bound is the mean."""
     right = word >= law.split
     distance = _LAST - 1 - word if right else word - _FIRST
     tail = nearest(nearest(distance) * law.scale + (law.offset_right if right else law.offset))
     x = nearest(law.gain * (1 - 2 * tail)) * (1 if right else -1)
-    return x * _polynomial(law.coefficients, log2(tail * (1 - tail)) + 2 - SKEW_CENTRE)
+    y = tail * (1 - tail)
+    log = log2(y) + law.origin
+    if law.regime is Regime.FLANK:
+        return x * _polynomial(law.coefficients, log)
+    return x * _polynomial_with_y(law.coefficients, log, y, log - SKEW_CENTRE, SKEW_Y_STEP)
 
 
 def _raw_log2(y: float) -> float:
@@ -101,6 +106,12 @@ def _raw_log2(y: float) -> float:
     fraction, exponent = frexp(y)
     m = 2 * fraction
     return exponent - 1 + (m - 1) + m * _polynomial(LOG_BUMP, m)
+
+
+def _polynomial_with_y(coefficients: tuple[float, ...], inner: float, y: float, t: float, y_step: int) -> float:
+    """Horner's scheme, of which one step, counted from the last, multiplies by y, those before it by ``inner``, the rest by t."""
+    low, high = coefficients[:y_step], coefficients[y_step:]
+    return _polynomial(low, t) + t ** (y_step - 1) * y * _polynomial(high, inner)
 
 
 def _polynomial(coefficients: tuple[float, ...], t: float) -> float:
