@@ -2,8 +2,8 @@
 
     python ptx_probe.py sm_90 cases launches
 
-Reads a file of pickled Cases, and writes another with, for each of them, the addresses of its tensors' buffers and its launches. With TWOS for a target,
-kernels take gfx942's way to its packed fma, which stands in the PTX of sm_80 as it would in the assembly of gfx942.
+Reads a file of pickled Cases, and writes another: for each of them, the addresses of its tensors' buffers and its launches. With
+TWOS for a target, kernels take gfx942's way to its packed fma, which stands in the PTX of sm_80 as it would in gfx942's assembly.
 """
 
 import gc

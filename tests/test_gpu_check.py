@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +60,7 @@ def rehearsed(tmp_path_factory):
     return folder, run(folder)
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, without=()):
     environment = os.environ | {
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "TRITON_CACHE_DIR": str(folder / "cache"),
@@ -74,6 +75,9 @@ def run(folder, *arguments):
         str(folder / "out"),
         *arguments,
     ]
+    if without:
+        code = f"import runpy, sys; sys.modules.update(dict.fromkeys({without})); sys.argv = {command}"
+        command = ["-c", f"{code}; runpy.run_path(sys.argv[0], run_name='__main__')"]
     return Forked(*command, environment=environment).wait(timeout=600)
 
 
@@ -121,6 +125,17 @@ def test_a_second_run_goes_on_where_the_first_ended(rehearsed):
     assert lines(folder / "out" / "rows.jsonl")[-1]["why"] == "no seconds were left"
 
 
+def test_torch_triton_and_numpy_are_enough(rehearsed):
+    """Nothing else can be imported: what is compared, is compared with the reference."""
+    folder, _ = rehearsed
+    before = lines(folder / "out" / "rows.jsonl")
+    others = ("hypothesis", "llvmlite", "matplotlib", "mpmath", "numba", "pytest", "safetensors", "scipy", "tqdm")
+    done = run(folder, "--only", "laws", "fills", "lists", "small", "sweep", "--again", without=others)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rest = lines(folder / "out" / "rows.jsonl")[len(before) :]
+    assert {row["step"] for row in of_kind(rest, "case")} == {"laws", "fills", "lists", "small", "sweep"}
+
+
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -132,7 +147,11 @@ def trouble(tmp_path_factory):
     environment = os.environ | {"FASTINIT_COMMIT": "trouble"}
     done = Forked(str(HERE / "gpu_trouble.py"), str(folder), environment=environment).wait()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Timeout (0:00:01)!" in (folder / "log.txt").read_text()
+    log = (folder / "log.txt").read_text()
+    assert "Timeout (0:00:01)!" in log
+    tools = re.findall(r"^tool (\d+)$", log, re.M)
+    assert len(tools) == 2
+    assert not any(Path(f"/proc/{process}").exists() for process in tools)  # ended with the case that began it
     return lines(folder / "rows.jsonl")
 
 
@@ -147,6 +166,7 @@ def test_no_failure_ends_a_step(trouble, step):
     assert found["illegal"]["error"].startswith("RuntimeError: CUDA error")
     assert found["crash"]["error"] == "its process ended: SIGSEGV"
     assert found["exit"]["error"] == "its process ended: exit code 7, see log.txt"
+    assert found["tool"]["error"].startswith("its process ended: ")
     assert found["hang"]["error"] == "its process ended: exit code 1, see log.txt"  # with where it hung
     assert [row["why"] for row in trouble if row["kind"] == "step" and row["step"] == step] == [""]
 
