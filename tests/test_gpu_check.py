@@ -108,6 +108,7 @@ def test_the_report_says_all_of_it(rehearsed):
         assert (f"### {row['step']}: {row['case']}\n" in text) == bool(row["figures"])
     assert "| fp32, 3 sigma, of fill_ | ≥ 0.95 | " in text
     assert "| 10 000 tensors of float32, ms | ≤ 50 | " in text
+    assert "| sweep | fastest | us | as it is, us | |" in text
     for step in STEPS:
         assert f"\n{step} " in "\n" + done.stdout
 
@@ -253,6 +254,12 @@ def test_the_cpu_s_backend_is_not_believed_alone(monkeypatch):
         truth.check(here, tensor.zero_(), fill)
 
 
+def test_a_backend_of_the_cpu_that_does_not_work_leaves_the_reference(monkeypatch):
+    assert truth._fast.__wrapped__() is not truth.reference
+    monkeypatch.setattr(truth.backends, "get", lambda name: SimpleNamespace(fill_=lambda tensor, fill: 1 / 0))
+    assert truth._fast.__wrapped__() is truth.reference
+
+
 def test_a_hundred_million_elements_of_each_layout_and_a_bank_past_32_bits():
     """Of each dtype, of all laws together."""
     sizes, meta = Sizes(), torch.device("meta")
@@ -303,6 +310,24 @@ def test_goals_are_met_or_missed_at_the_largest_size():
         "10 000 tensors of float32, ms": "not measured",
     }
     assert {goal.verdict for goal in report.goals([case | {"ok": False}])} == {"not measured"}
+
+
+def test_the_sweep_chooses_what_is_faster_beyond_the_spread():
+    def row(case, **microseconds):
+        figures = {name: {"median, us": m, "p20, us": m - 1, "p80, us": m + 1} for name, m in microseconds.items()}
+        figures["as it is"] = figures.pop("default")
+        return {"kind": "case", "step": "sweep", "case": case, "ok": True, "figures": figures}
+
+    rows_ = [
+        row("a", fill_=10, default=20, one=16),
+        row("b", fill_=1, default=20, one=19),
+        row("c", default=20, one=21),
+    ]
+    assert list(report._chosen(rows_)) == [
+        "| a | one | 16 | 20 | 25.0% faster |",
+        "| b | one | 19 | 20 | 5.3% faster, in doubt |",
+        "| c | as it is | 20 | 20 | stays |",
+    ]
 
 
 def test_rows_go_to_the_benchmarks(rehearsed, tmp_path, monkeypatch):
