@@ -5,6 +5,7 @@ python gpu_trouble.py FOLDER
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -54,6 +55,14 @@ def fine() -> dict:
     return {"elements": 1}
 
 
+def tool() -> dict:
+    """One that has no end, as NVIDIA's around a process of ours may have none."""
+    started = subprocess.Popen(["tail", "-f", os.devnull])
+    print("tool", started.pid, flush=True)
+    started.wait()
+    return {}
+
+
 CASES = {
     "fine": fine,
     "wrong": wrong,
@@ -63,6 +72,7 @@ CASES = {
     "fine after it": fine,
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda: os._exit(7),
+    "tool": tool,
     "hang": lambda: threading.Event().wait(),
     "fine at last": fine,
 }

@@ -1,14 +1,16 @@
 """Run by test_ptx.py in a process of its own: fills compiled for a GPU and launched as there, but for the GPU.
 
-    python ptx_probe.py sm_90 < cases > launches
+    python ptx_probe.py sm_90 cases launches
 
-Reads pickled Cases, and writes for each of them the addresses of its tensors' buffers and its launches. With TWOS for a target,
-kernels take gfx942's way to its packed fma, which stands in the PTX of sm_80 as it would in the assembly of gfx942.
+Reads a file of pickled Cases, and writes another: for each of them, the addresses of its tensors' buffers and its launches. With
+TWOS for a target, kernels take gfx942's way to its packed fma, which stands in the PTX of sm_80 as it would in gfx942's assembly.
 """
 
+import gc
 import pickle
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import null_driver
@@ -109,7 +111,7 @@ def always():
     return True
 
 
-def main(arch: str) -> None:
+def main(arch: str, asked: str, told: str) -> None:
     if arch == TWOS:
         arch = "sm_80"
         rounding.is_hip_cdna3 = always
@@ -118,7 +120,8 @@ def main(arch: str) -> None:
     to = Driver(arch)
     driver.set_active(to)
     foreach.backend_for = lambda device_type: backend
-    sys.stdout.buffer.write(pickle.dumps([launches(case, to) for case in pickle.load(sys.stdin.buffer)]))
+    gc.disable()  # a compiler's garbage is gone with its process
+    Path(told).write_bytes(pickle.dumps([launches(case, to) for case in pickle.loads(Path(asked).read_bytes())]))
 
 
 if __name__ == "__main__":

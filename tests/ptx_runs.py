@@ -2,13 +2,12 @@
 
 import os
 import pickle
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from forked import Forked
 from ptx.machine import Launch, run
 from ptx.memory import AWAITED, READABLE, Global, Range
 from ptx_cases import Case
@@ -22,15 +21,15 @@ Recorded = tuple[list[int], list[Launch]]  # the addresses of a case's buffers, 
 
 def recorded(arch: str, cases: list[Case]) -> list[Recorded]:
     """What Triton compiles and launches, in a process of its own, as this one's kernels belong to the interpreter."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, (TESTS, TESTS.parent / "tools")))
-    environment["TRITON_DISABLE_LINE_INFO"] = "1"  # a third of the text, for debuggers
-    with tempfile.TemporaryDirectory() as cache_dir:  # so that nothing is left on the disk
-        environment["TRITON_CACHE_DIR"] = cache_dir
-        command = [sys.executable, str(TESTS / "ptx_probe.py"), arch]
-        result = subprocess.run(command, env=environment, input=pickle.dumps(cases), capture_output=True, check=False)
-    assert result.returncode == 0, result.stderr.decode()
-    return pickle.loads(result.stdout)
+    with tempfile.TemporaryDirectory() as folder:  # so that nothing is left on the disk
+        asked, told = Path(folder) / "cases", Path(folder) / "launches"
+        asked.write_bytes(pickle.dumps(cases))
+        # Without lines of the source, a third of the text, and with no stage on the disk but the last.
+        settings = {"TRITON_DISABLE_LINE_INFO": "1", "TRITON_STORE_BINARY_ONLY": "1", "TRITON_CACHE_DIR": folder}
+        command = [str(TESTS / "ptx_probe.py"), arch, str(asked), str(told)]
+        result = Forked(*command, environment=os.environ | settings).wait(timeout=600)
+        assert result.returncode == 0, result.stderr
+        return pickle.loads(told.read_bytes())
 
 
 def executed(case: Case, record: Recorded) -> list[torch.Tensor]:

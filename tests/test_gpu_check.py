@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +60,7 @@ def rehearsed(tmp_path_factory):
     return folder, run(folder)
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, without=()):
     environment = os.environ | {
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "TRITON_CACHE_DIR": str(folder / "cache"),
@@ -74,6 +75,9 @@ def run(folder, *arguments):
         str(folder / "out"),
         *arguments,
     ]
+    if without:
+        code = f"import runpy, sys; sys.modules.update(dict.fromkeys({without})); sys.argv = {command}"
+        command = ["-c", f"{code}; runpy.run_path(sys.argv[0], run_name='__main__')"]
     return Forked(*command, environment=environment).wait(timeout=600)
 
 
@@ -104,6 +108,7 @@ def test_the_report_says_all_of_it(rehearsed):
         assert (f"### {row['step']}: {row['case']}\n" in text) == bool(row["figures"])
     assert "| fp32, 3 sigma, of fill_ | ≥ 0.95 | " in text
     assert "| 10 000 tensors of float32, ms | ≤ 50 | " in text
+    assert "| sweep | fastest | us | as it is, us | |" in text
     for step in STEPS:
         assert f"\n{step} " in "\n" + done.stdout
 
@@ -121,6 +126,17 @@ def test_a_second_run_goes_on_where_the_first_ended(rehearsed):
     assert lines(folder / "out" / "rows.jsonl")[-1]["why"] == "no seconds were left"
 
 
+def test_torch_triton_and_numpy_are_enough(rehearsed):
+    """Nothing else can be imported: what is compared, is compared with the reference."""
+    folder, _ = rehearsed
+    before = lines(folder / "out" / "rows.jsonl")
+    others = ("hypothesis", "llvmlite", "matplotlib", "mpmath", "numba", "pytest", "safetensors", "scipy", "tqdm")
+    done = run(folder, "--only", "laws", "fills", "lists", "small", "sweep", "--again", without=others)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rest = lines(folder / "out" / "rows.jsonl")[len(before) :]
+    assert {row["step"] for row in of_kind(rest, "case")} == {"laws", "fills", "lists", "small", "sweep"}
+
+
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -132,7 +148,11 @@ def trouble(tmp_path_factory):
     environment = os.environ | {"FASTINIT_COMMIT": "trouble"}
     done = Forked(str(HERE / "gpu_trouble.py"), str(folder), environment=environment).wait()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Timeout (0:00:01)!" in (folder / "log.txt").read_text()
+    log = (folder / "log.txt").read_text()
+    assert "Timeout (0:00:01)!" in log
+    tools = re.findall(r"^tool (\d+)$", log, re.M)
+    assert len(tools) == 2
+    assert not any(Path(f"/proc/{process}").exists() for process in tools)  # ended with the case that began it
     return lines(folder / "rows.jsonl")
 
 
@@ -147,6 +167,7 @@ def test_no_failure_ends_a_step(trouble, step):
     assert found["illegal"]["error"].startswith("RuntimeError: CUDA error")
     assert found["crash"]["error"] == "its process ended: SIGSEGV"
     assert found["exit"]["error"] == "its process ended: exit code 7, see log.txt"
+    assert found["tool"]["error"].startswith("its process ended: ")
     assert found["hang"]["error"] == "its process ended: exit code 1, see log.txt"  # with where it hung
     assert [row["why"] for row in trouble if row["kind"] == "step" and row["step"] == step] == [""]
 
@@ -233,6 +254,12 @@ def test_the_cpu_s_backend_is_not_believed_alone(monkeypatch):
         truth.check(here, tensor.zero_(), fill)
 
 
+def test_a_backend_of_the_cpu_that_does_not_work_leaves_the_reference(monkeypatch):
+    assert truth._fast.__wrapped__() is not truth.reference
+    monkeypatch.setattr(truth.backends, "get", lambda name: SimpleNamespace(fill_=lambda tensor, fill: 1 / 0))
+    assert truth._fast.__wrapped__() is truth.reference
+
+
 def test_a_hundred_million_elements_of_each_layout_and_a_bank_past_32_bits():
     """Of each dtype, of all laws together."""
     sizes, meta = Sizes(), torch.device("meta")
@@ -283,6 +310,24 @@ def test_goals_are_met_or_missed_at_the_largest_size():
         "10 000 tensors of float32, ms": "not measured",
     }
     assert {goal.verdict for goal in report.goals([case | {"ok": False}])} == {"not measured"}
+
+
+def test_the_sweep_chooses_what_is_faster_beyond_the_spread():
+    def row(case, **microseconds):
+        figures = {name: {"median, us": m, "p20, us": m - 1, "p80, us": m + 1} for name, m in microseconds.items()}
+        figures["as it is"] = figures.pop("default")
+        return {"kind": "case", "step": "sweep", "case": case, "ok": True, "figures": figures}
+
+    rows_ = [
+        row("a", fill_=10, default=20, one=16),
+        row("b", fill_=1, default=20, one=19),
+        row("c", default=20, one=21),
+    ]
+    assert list(report._chosen(rows_)) == [
+        "| a | one | 16 | 20 | 25.0% faster |",
+        "| b | one | 19 | 20 | 5.3% faster, in doubt |",
+        "| c | as it is | 20 | 20 | stays |",
+    ]
 
 
 def test_rows_go_to_the_benchmarks(rehearsed, tmp_path, monkeypatch):

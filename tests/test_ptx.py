@@ -1,16 +1,52 @@
 """The compiled kernels: their PTX, executed on the CPU for every thread, fills as the reference does, bit for bit."""
 
 import re
+from itertools import product
 
 import pytest
 import torch
 from laws import assert_same_bits
 from ptx.arithmetic import OPERATIONS, Operation, fma_of_pairs
 from ptx.text import PtxError
-from ptx_cases import ARCHES, EXTREMES, TWOS, Case, cases, group_of, of_twos, to_edit
+from ptx_cases import (
+    ARCHES,
+    EXTREMES,
+    FLAT,
+    LIST,
+    LOOP,
+    ODD,
+    PLACES,
+    SMALL,
+    TWOS,
+    WHOLE,
+    Case,
+    cases,
+    group_of,
+    of_twos,
+    to_edit,
+)
 from ptx_runs import Recorded, executed, expected, recorded
+from strategies import DTYPES, LAWS
 
 from fastinit import reference
+from fastinit.law.lowered import Regime
+from fastinit.law.lowering import lower
+
+
+def test_every_regime_dtype_layout_and_word_is_among_the_fills():
+    def of(case):
+        return {(lower(part.fill.distribution).regime, part.dtype) for part in case.parts}
+
+    chosen = {arch: cases(arch) for arch in ARCHES}
+    for of_arch in chosen.values():
+        assert {regime for case in of_arch for regime, _ in of(case)} == set(Regime)
+    fills = [part for of_arch in chosen.values() for case in of_arch for part in case.parts]
+    assert {(part.fill.distribution, part.dtype) for part in fills} == set(product(LAWS.values(), DTYPES))
+    layouts = [layout.memory for layout in (FLAT, LOOP, ODD, *SMALL, *WHOLE, *LIST)]
+    assert {(part.memory, part.dtype) for part in fills} == set(product(layouts, DTYPES))
+    keys = [key for key, _ in PLACES]
+    assert {(part.fill.key, part.fill.distribution) for part in fills} >= set(product(keys, LAWS.values()))
+    assert {regime for case in of_twos() for regime, _ in of(case)} == set(Regime) - {Regime.CONSTANT}
 
 
 @pytest.mark.parametrize("arch", ARCHES)

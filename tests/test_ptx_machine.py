@@ -99,6 +99,7 @@ INTEGERS = {
     "setp.lt": operator.lt, "setp.le": operator.le, "setp.gt": operator.gt, "setp.ge": operator.ge,
     "setp.eq": operator.eq, "setp.ne": operator.ne, "and": operator.and_, "or": operator.or_, "xor": operator.xor,
     "shl": clamped(operator.lshift), "shr": clamped(operator.rshift), "cvt.s64": int, "cvt.u64": int, "cvt.u32": int,
+    "cvt.s32": int, "cvt.u16": int,
 }  # fmt: skip
 
 

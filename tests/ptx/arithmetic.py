@@ -17,8 +17,7 @@ Array = NDArray[np.generic]
 # A type's name in PTX -> numpy's. Bits without a meaning are unsigned, and bf16's are all there is of it.
 _KINDS = {"b": "u", "u": "u", "s": "i", "f": "f"}
 TYPES = {f"{kind}{8 * size}": np.dtype(f"{of}{size}") for kind, of in _KINDS.items() for size in (2, 4, 8)}
-TYPES |= {"f32x2": np.dtype("u8")}
-TYPES |= {"pred": np.dtype(bool), "bf16": np.dtype("u2"), "bf16x2": np.dtype("u4"), "f16x2": np.dtype("u4")}
+TYPES |= {name: np.dtype(of) for name, of in dict(pred="?", bf16="u2", bf16x2="u4", f16x2="u4", f32x2="u8").items()}
 
 
 class Operation(NamedTuple):
@@ -98,8 +97,7 @@ def divide(a: Array, b: Array) -> Array:
     """Toward zero."""
     if np.any(b == 0):
         raise ValueError("expected a divisor other than 0, which gives no defined value")
-    quotient = a // b
-    return quotient + ((a % b != 0) & ((a < 0) != (b < 0)))
+    return a // b + ((a % b != 0) & ((a < 0) != (b < 0)))
 
 
 def wide(a: Array) -> Array:
@@ -118,8 +116,8 @@ def _operations() -> dict[str, Operation]:
 
     # Integer Arithmetic Instructions
     add("add.s32 add.s64", np.add)
-    add("sub.s32 sub.s64", np.subtract)
-    add("neg.s64", np.negative, "_")
+    add("sub.s16 sub.s32 sub.s64", np.subtract)
+    add("neg.s32 neg.s64", np.negative, "_")
     add("mul.lo.s32 mul.lo.s64", np.multiply)
     add("mad.lo.s32 mad.lo.s64", lambda a, b, c: a * b + c, "_ _ _")
     add("mul.hi.u32", lambda a, b: (wide(a) * wide(b) >> np.uint64(32)).astype("u4"))
@@ -141,8 +139,7 @@ def _operations() -> dict[str, Operation]:
     add("max.f32", maximum)
     add("min.f32", minimum)
     # Comparison and Selection Instructions
-    order = dict(lt=np.less, le=np.less_equal, gt=np.greater, ge=np.greater_equal)
-    for name, function in order.items():
+    for name, function in dict(lt=np.less, le=np.less_equal, gt=np.greater, ge=np.greater_equal).items():
         add(" ".join(f"setp.{name}.{of}" for of in ("s32", "u32", "s64", "u64")), function, result="pred")
     add("setp.eq.b16 setp.eq.b32 setp.eq.b64", np.equal, result="pred")
     add("setp.ne.b32 setp.ne.b64", np.not_equal, result="pred")
@@ -154,7 +151,8 @@ def _operations() -> dict[str, Operation]:
     add("shl.b16 shl.b32 shl.b64", shift_left, "_ u32")
     add("shr.s32 shr.s64 shr.u32 shr.u64", shift_right, "_ u32")
     # Data Movement and Conversion Instructions: integers are cut or extended; numpy rounds as .rn does.
-    for opcode in ("cvt.s64.s32", "cvt.u64.u32", "cvt.u32.u64", "cvt.f64.f32", "cvt.rn.f32.s32", "cvt.rn.f32.u32"):
+    of_integers = "cvt.s32.s16 cvt.s64.s32 cvt.u16.u32 cvt.u32.u16 cvt.u32.u64 cvt.u64.u32"
+    for opcode in f"{of_integers} cvt.f64.f32 cvt.rn.f32.s32 cvt.rn.f32.u32".split():
         to = opcode.split(".")[-2]
         add(opcode, lambda a, to=TYPES[to]: a.astype(to), "_", to)
     add("cvt.rn.f16.f32", lambda a: a.astype("f2"), "_", "f16")

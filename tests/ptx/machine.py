@@ -47,8 +47,8 @@ class _Threads:
         self.parameters = dict(zip(kernel.parameters, launch.arguments, strict=True))
         self.lanes = np.arange(len(blocks) * kernel.threads)
         self.block, self.thread = np.divmod(self.lanes, kernel.threads)
-        special = {"%tid.x": self.thread.astype("u4"), "%ctaid.x": (self.block + blocks.start).astype("u4")}
-        self.registers: dict[str, NDArray] = special
+        special = {"%tid.x": self.thread, "%ctaid.x": self.block + blocks.start}
+        self.registers: dict[str, NDArray] = {name: value.astype("u4") for name, value in special.items()}
         self.written: dict[str, NDArray[np.bool_]] = {}  # by which threads, of registers that not all have written
 
     def run(self) -> None:

@@ -56,8 +56,7 @@ class Global:
         self.data.view(dtype)[place] = values
 
     def finish(self) -> None:
-        missing = int((self.state == AWAITED).sum())
-        if missing:
+        if missing := int((self.state == AWAITED).sum()):
             raise PtxError(f"{missing} bytes are never written")
 
     def bytes_of(self, begin: int, size: int) -> NDArray[np.uint8]:
@@ -91,8 +90,7 @@ class Shared:
     def __init__(self, blocks: int, size: int) -> None:
         self.data = np.zeros((blocks, size // 4), "u4")
         self.written = np.zeros((blocks, size // 4), bool)
-        self.writer = np.full((blocks, size // 4), self.NOBODY, "i4")  # since the last barrier
-        self.reader = np.full((blocks, size // 4), self.NOBODY, "i4")
+        self.writer, self.reader = np.full((2, blocks, size // 4), self.NOBODY, "i4")  # since the last barrier
 
     def load(self, block: NDArray, thread: NDArray, address: NDArray, dtype: np.dtype, count: int) -> NDArray:
         """(n, count) numbers from n addresses of n blocks."""

@@ -58,18 +58,14 @@ _NUMBER = re.compile(r"-?\d+|0x[0-9a-fA-F]+")
 def parse(text: str) -> Kernel:
     """The one kernel of a module."""
     text = re.sub(r"//.*|^\s*\.loc\s.*", "", text, flags=re.M)  # comments, and lines of the source
-    entry = _ENTRY.search(text)
-    if entry is None:
+    if (entry := _ENTRY.search(text)) is None:
         raise PtxError("no kernel")
     body, position = entry["body"].rstrip(), 0
     scope: list[str] | None = None  # the registers of a block within the kernel, which its end forgets
-    kernel = Kernel(
-        {match["name"]: match["type"] for match in _PARAMETER.finditer(entry["parameters"])},
-        int(entry["threads"]), {}, {}, [],
-    )  # fmt: skip
+    parameters = {match["name"]: match["type"] for match in _PARAMETER.finditer(entry["parameters"])}
+    kernel = Kernel(parameters, int(entry["threads"]), {}, {}, [])
     while position < len(body):
-        statement = _STATEMENT.match(body, position)
-        if statement is None:
+        if (statement := _STATEMENT.match(body, position)) is None:
             raise PtxError(f"not read: {body[position : position + 80]!r}")
         position = statement.end()
         if statement["label"]:
@@ -86,11 +82,8 @@ def parse(text: str) -> Kernel:
                 scope += [f"{statement['prefix']}{k}" for k in range(int(statement["count"]))]
         else:
             operands = tuple(map(_operand, _OPERAND.findall(statement["operands"] or "")))
-            kernel.instructions.append(
-                Instruction(
-                    statement[0].strip(), statement["opcode"], operands, statement["guard"], bool(statement["negated"])
-                )
-            )
+            guard, negated = statement["guard"], bool(statement["negated"])
+            kernel.instructions.append(Instruction(statement[0].strip(), statement["opcode"], operands, guard, negated))
     return kernel
 
 
@@ -98,8 +91,7 @@ def _operand(text: str) -> Operand:
     if text[0] == "{":
         return tuple(text[1:-1].replace(",", " ").split())
     if text[0] == "[":
-        address = _ADDRESS.fullmatch(text)
-        if address is None:
+        if (address := _ADDRESS.fullmatch(text)) is None:
             raise PtxError(f"not an address: {text}")
         return Address(address["base"], int(address["offset"] or 0))
     if _NUMBER.fullmatch(text):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bench import rows as bench_rows
 from bench.providers import MAIN, OURS, TORCH
-from gpu.rows import File, Row, cases
+from gpu.rows import DEFAULT, ROOF, File, Row, cases
 from gpu.steps import STEPS
 
 FAILURES = "## What failed"
@@ -63,6 +63,10 @@ def _lines(rows: list[Row]) -> Iterator[str]:
         failed = sum(not row["ok"] for row in found.values())
         seconds = sum(row.get("seconds", 0.0) for row in ended)
         yield f"| {step} | {len(found)} | {failed} | {seconds:.0f} | {ended[-1]['why'] or 'to its end'} |"
+    chosen = list(_chosen(rows))
+    if chosen:
+        yield "\n| sweep | fastest | us | as it is, us | |\n|---|---|---|---|---|"
+        yield from chosen
     yield f"\n{FAILURES}\n"
     failures = [(step, row) for step in STEPS for row in cases(rows, step).values() if not row["ok"]]
     for step, row in failures:
@@ -80,6 +84,19 @@ def _lines(rows: list[Row]) -> Iterator[str]:
             if figures:
                 yield f"\n### {step}: {case}\n"
                 yield from _figures(figures)
+
+
+def _chosen(rows: list[Row]) -> Iterator[str]:
+    """Of each group of the sweep the fastest variant, and whether the spread of both leaves a doubt that it is faster."""
+    for case, row in cases(rows, "sweep").items():
+        variants = {name: found for name, found in (row.get("figures") or {}).items() if name != ROOF}
+        if DEFAULT in variants:
+            name, best = min(variants.items(), key=lambda item: item[1]["median, us"])
+            default = variants[DEFAULT]
+            clear = best["p80, us"] < default["p20, us"]
+            verdict = f"{default['median, us'] / best['median, us'] - 1:.1%} faster" + ("" if clear else ", in doubt")
+            verdict = "stays" if name == DEFAULT else verdict
+            yield f"| {case} | {name} | {best['median, us']} | {default['median, us']} | {verdict} |"
 
 
 def _figures(figures: dict[str, Any]) -> Iterator[str]:

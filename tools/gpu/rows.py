@@ -16,6 +16,7 @@ from bench.rows import commit as commit_of_tree
 
 Row = dict[str, Any]
 commit = cache(commit_of_tree)
+ROOF, DEFAULT = "fill_", "as it is"  # of a case of the sweep, the figures that are no variant's
 
 
 class File:

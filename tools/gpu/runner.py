@@ -85,7 +85,7 @@ class _Worker:
         """Whether there is something left to wait for."""
         if self.process.is_alive():
             return True
-        self.process.join()
+        self._end_group()
         if self.process.exitcode == 0 or self.why:
             return False
         rows = [row for row in self.file.read()[self.seen :] if row.get("worker") == self.share[0]]
@@ -102,9 +102,15 @@ class _Worker:
     def stop(self) -> None:
         """End the process, and all that it has started."""
         if self.process.is_alive():
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.join()
+            self._end_group()
+
+    def _end_group(self) -> None:
+        """A tool that a process has started outlives it, and would share the GPU with what comes next."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.is_alive():  # it has no group yet
+            self.process.kill()
+        self.process.join()
 
 
 def _forked(file: File, function: Callable[..., None], *arguments: object) -> multiprocessing.Process:

@@ -21,10 +21,10 @@ from fastinit.law.distributions import Distribution, Normal
 from gpu import clamped
 from gpu.fills import LAW, keys
 from gpu.here import Here
+from gpu.rows import DEFAULT
 
 KEY = Key.of("sweep", 1)
 LAWS: dict[str, Distribution] = {"3 sigma": LAW, "normal": Normal(0.0, 0.02)}
-DEFAULT = "as it is"
 SMALL = 2**24  # bytes of a tensor that has the kernels of a large one
 RESIDENT = (2, 1, 3, 4, 5, 6, 8, 12, 16)  # programs of a multiprocessor
 Call = Callable[[], object]

@@ -11,9 +11,9 @@ from gpu.here import Here
 
 
 def cases(here: Here) -> dict[str, Callable[[], dict]]:
-    found = {
+    found = {  # the largest first, of which the goals are
         f"{dtype}, {size} bytes": partial(_measured, here, dtype, "linear", size, tuple(FILLS))
-        for size in here.sizes.bench
+        for size in reversed(here.sizes.bench)
         for dtype in here.sizes.measured
     }
     size = here.sizes.bench[-2]

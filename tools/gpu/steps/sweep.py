@@ -8,10 +8,9 @@ import torch
 from bench.timing import Events, interleaved
 from fastinit.shard.bits import bits_of
 from gpu.here import Here
+from gpu.rows import DEFAULT, ROOF
 from gpu.truth import Wrong
-from gpu.variants import DEFAULT, Group, Variant, groups
-
-ROOF = "fill_"
+from gpu.variants import Group, Variant, groups
 
 
 def cases(here: Here) -> dict[str, Callable[[], dict]]:
