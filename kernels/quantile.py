@@ -113,7 +113,7 @@ def value_of(word, law):
         n = (r ^ end).to(tl.uint32, bitcast=True).to(tl.float32)
         if law.SIDE == BOTH:
             tail = fma(n, as_like(law.scale, r), tl.where(end < 0, law.offset, law.offset_right))
-            minus_tail = -tail
+            minus_tail = tail * -1.0
         else:
             tail, minus_tail = both_signs(n, law.scale, law.offset_right if law.SIDE == RIGHT else law.offset)
         y = fma(minus_tail, tail, tail)

@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import num_threads
 from triton.language.target_info import cuda_capability_geq, is_hip, is_hip_cdna3, is_hip_cdna4
+from triton.runtime.jit import constexpr_function
 
 
 @triton.jit
@@ -12,10 +13,10 @@ def as_like(scalar, t):
     return tl.full(t.shape, scalar, tl.float32)
 
 
-@triton.jit
-def has_twos() -> tl.constexpr:
+@constexpr_function
+def has_twos():
     """Whether one instruction does two fmas of values that lie side by side in registers, as on gfx942 and gfx950."""
-    return tl.constexpr(is_hip_cdna3() or is_hip_cdna4())
+    return is_hip_cdna3() or is_hip_cdna4()
 
 
 # That instruction, and where its operands are: in vector registers, each of 64 bits.
@@ -23,14 +24,13 @@ TWO_FMAS = tl.constexpr("v_pk_fma_f32 $0, $1, $2, $3")
 IN_VECTOR_REGISTERS = tl.constexpr("=v,v,v,v")
 
 
-@triton.jit
-def in_pairs(t) -> tl.constexpr:
+@constexpr_function
+def in_pairs(last, numel, threads):
     """Whether one instruction does two of the fmas of a thread: of tensors whose last dimension is 2, where there are twos;
     on sm_100 and sm_103, of any two of its elements."""
-    return tl.constexpr(
-        (has_twos() and t.shape[-1] == 2)
-        or (cuda_capability_geq(10) and not cuda_capability_geq(11) and t.numel >= 2 * num_threads())
-    )
+    if has_twos():
+        return last == 2
+    return cuda_capability_geq(10) and not cuda_capability_geq(11) and numel >= 2 * threads
 
 
 if isinstance(as_like, triton.JITFunction):
@@ -38,7 +38,7 @@ if isinstance(as_like, triton.JITFunction):
     @triton.jit
     def fma(x, y, z):
         """x * y + z, rounded once."""
-        if not in_pairs(x):
+        if not in_pairs(x.shape[-1], x.numel, num_threads()):
             return tl.fma(x, y, z)
         elif has_twos():
             both = tl.inline_asm_elementwise(
@@ -72,10 +72,10 @@ if isinstance(as_like, triton.JITFunction):
     def both_signs(t, slope, offset):
         """The line at t, and its negative: of a pair no sign is turned for free."""
         line = fma(t, as_like(slope, t), as_like(offset, t))
-        if in_pairs(t):
+        if in_pairs(t.shape[-1], t.numel, num_threads()):
             return line, fma(t, as_like(-slope, t), as_like(-offset, t))
         else:
-            return line, -line
+            return line, line * -1.0
 
     @triton.jit
     def round_to(value, DTYPE: tl.constexpr):

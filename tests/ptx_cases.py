@@ -150,7 +150,7 @@ def cases(arch: str) -> list[Case]:
 def of_twos() -> list[Case]:
     """Laws of the regimes whose fmas are done two at a time there, and of those whose are not. Where memory runs along the
     rows, the least of them, as there the compiler takes longest."""
-    laws = ("3sigma", "off-centre", "100sigma", "narrow", "uniform", "lopsided", "far tail")
+    laws = ("3sigma", "off-centre", "100sigma", "narrow", "uniform", "lopsided", "far tail", "flank")
     wide = [Case((part(SMALL[4 + k], "100sigma", dtype, PLACES[k]),)) for k, dtype in enumerate(DTYPES[:2])]
     return wide + [Case((part(SMALL[k % 7], law, DTYPES[k % 4], PLACES[k % 3]),)) for k, law in enumerate(laws)]
 
