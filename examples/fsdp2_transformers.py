@@ -6,6 +6,7 @@ GPU: torchrun --nproc-per-node 8 examples/fsdp2_transformers.py
 
 import torch
 import torch.distributed as dist
+from accelerate import init_empty_weights
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
@@ -21,8 +22,11 @@ config = Qwen3MoeConfig(**sizes, num_experts=8, moe_intermediate_size=16, head_d
 
 recipe = fastinit.record(lambda: Qwen3MoeForCausalLM(config))  # runs transformers' own initialisation, without memory
 
-with torch.device("meta"):
+with (
+    init_empty_weights()
+):  # the parameters alone are on the meta device: buffers are computed, and fully_shard moves them
     model = Qwen3MoeForCausalLM(config)
+model.tie_weights()  # init_empty_weights takes ties apart
 for block in model.model.layers:
     fully_shard(block, mesh=mesh)
 fully_shard(model, mesh=mesh)
@@ -32,6 +36,7 @@ if dist.get_rank() == 0:
 
 whole = Qwen3MoeForCausalLM(config)
 fastinit.init_model_(whole, recipe, seed=0)
+model(torch.arange(16, device=device)[None]).logits.sum().backward()  # and it runs
 for name, parameter in model.named_parameters():
     assert torch.equal(parameter.full_tensor().cpu(), whole.get_parameter(name)), name
 dist.destroy_process_group()
