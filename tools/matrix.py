@@ -3,7 +3,7 @@
     python tools/matrix.py [--pythons 3.10 3.11] [--torches 2.11.0 2.13.0] [--out matrix.csv]
 
 For each pair: a new environment, torch as the index has it, the wheel of dist/ (`make dist`), nothing else; then `import fastinit`,
-`fastinit doctor`, and the digest of a model that `fastinit init` fills. The archive of the sources takes the same way on each Python
+`fastinit doctor`, and the digest of a model that `fastinit init` fills. The archive of the sources is tried so, too, on each Python
 with the last torch. The digests of all are one. What cannot be installed is told with its reason. uv makes the environments, as it
 links what it has downloaded once. Exits with 1 unless all that could be installed is well, and something could.
 """
