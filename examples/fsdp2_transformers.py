@@ -16,15 +16,12 @@ import fastinit
 device = "cuda" if torch.cuda.is_available() else "cpu"
 dist.init_process_group()
 mesh = init_device_mesh(device, (dist.get_world_size(),))
-# Or AutoConfig.from_pretrained(...) and AutoModelForCausalLM.from_config.
 sizes = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
-config = Qwen3MoeConfig(**sizes, num_experts=8, moe_intermediate_size=16, head_dim=8)
+config = Qwen3MoeConfig(**sizes, num_experts=8, moe_intermediate_size=16, head_dim=8)  # or AutoConfig.from_pretrained
 
 recipe = fastinit.record(lambda: Qwen3MoeForCausalLM(config))  # runs transformers' own initialisation, without memory
 
-with (
-    init_empty_weights()
-):  # the parameters alone are on the meta device: buffers are computed, and fully_shard moves them
+with init_empty_weights():  # parameters alone are on the meta device: buffers are made, and fully_shard moves them
     model = Qwen3MoeForCausalLM(config)
 model.tie_weights()  # init_empty_weights takes ties apart
 for block in model.model.layers:
