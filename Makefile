@@ -67,8 +67,9 @@ $(VENV)/.docs: $(READY)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
+# Not --quiet, which drops the warnings before --strict counts them.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 prove: $(READY)
 	$(BIN)/python tools/prove.py

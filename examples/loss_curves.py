@@ -1,4 +1,4 @@
-"""Loss curves of 1, 2 and 4 ranks that begin at the same bits, and torch's own, which do not (pytorch#168058), in one plot.
+"""Losses of 1, 2 and 4 ranks that begin at the same bits, and torch's, which do not, on GPUs (pytorch#168058) or a CPU (#138329).
 
 CPU: torchrun --nproc-per-node 4 examples/loss_curves.py
 GPU: torchrun --nproc-per-node 4 examples/loss_curves.py

@@ -1,4 +1,4 @@
-"""A restart that finds three of four shards on disk, and makes the fourth again from (seed, name, place) alone.
+"""A restart that finds three of four shards of the first weights, and makes the fourth again from (seed, name, place).
 
 CPU: torchrun --nproc-per-node 4 examples/lost_shard.py
 GPU: torchrun --nproc-per-node 4 examples/lost_shard.py

@@ -22,18 +22,19 @@ config = llama3_configs["debugmodel"]("flex")
 config.layers = config.layers[:2]
 set_llama3_sharding_config(config, enable_sp=True)
 
-recipe = fastinit.record(config.build)
 with torch.device("meta"):
     model = config.build()
 dims = parallel_dims.ParallelDims.from_config(parallelism, dist.get_world_size())
 training = dict(training=TrainingConfig(), compile_config=CompileConfig(), ac_config=None, dump_folder="")
 parallelize_llama(model, parallel_dims=dims, parallelism=parallelism, **training)
-report = fastinit.init_model_(model, recipe, seed=0, device=device)  # in the place of to_empty() and init_states()
+with fastinit.keyed(model, seed=0) as report:  # around what torchtitan's trainer does next
+    model.to_empty(device=device)
+    model.init_states(buffer_device=torch.device(device))
 if dist.get_rank() == 0:
     print(report)
 
 whole = config.build()
-fastinit.init_model_(whole, recipe, seed=0)
+fastinit.init_model_(whole, fastinit.record(config.build), seed=0)  # the same laws from a recipe, in one process
 for name, parameter in model.named_parameters():
     assert torch.equal(parameter.full_tensor().cpu(), whole.get_parameter(name)), name
 dist.destroy_process_group()

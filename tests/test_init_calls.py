@@ -33,10 +33,9 @@ def same(got: Tensor, expected: Tensor) -> None:
 _FAN = ("kaiming", "xavier", "lecun", "variance", "orthogonal")
 WITH_A_FAN = {name for name in init.__all__ if name.startswith(_FAN) and name.endswith("_")}
 ADDED = {
-    **{name: ["key", "shard"] for name in ("uniform_", "normal_", "trunc_normal_", "sparse_")},
+    **{name: ["key", "shard"] for name in torch.nn.init.__all__ if name.endswith("_")},
     **{name: ["key", "shard", "layout", "num_experts"] for name in WITH_A_FAN},
-    **{name: ["shard"] for name in ("eye_", "dirac_")},
-    **{name: [] for name in ("constant_", "ones_", "zeros_", "calculate_gain")},
+    "calculate_gain": [],
 }
 
 
@@ -68,11 +67,10 @@ ALIASES = [name for name in torch.nn.init.__all__ if not name.endswith("_") and 
 def test_a_deprecated_name_warns_and_does_what_the_other_does(name: str) -> None:
     arguments = {"constant": (0.3,), "sparse": (0.3,)}.get(name, ())
     shape = (4, 3, 3, 3) if name == "dirac" else (4, 3)
-    keyed = {"key": KEY} if "key" in inspect.signature(getattr(init, f"{name}_")).parameters else {}
     with pytest.warns(FutureWarning, match=f"use fastinit.init.{name}_$") as caught:
-        got = getattr(init, name)(torch.empty(shape), *arguments, **keyed)
+        got = getattr(init, name)(torch.empty(shape), *arguments, key=KEY)
     assert caught[0].filename == __file__
-    same(got, getattr(init, f"{name}_")(torch.empty(shape), *arguments, **keyed))
+    same(got, getattr(init, f"{name}_")(torch.empty(shape), *arguments, key=KEY))
     assert getattr(init, name).__name__ == name
 
 
@@ -116,14 +114,16 @@ def boxes(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int], tuple[int,
     return whole, tuple(draw(st.integers(0, n - first)) for n, first in zip(whole, offset, strict=True)), offset
 
 
-@pytest.mark.parametrize("fill_", [*RANDOM.values(), init.eye_], ids=[*RANDOM, "eye_"])
+OF_A_MATRIX = {name: fill_ for name, fill_ in {**RANDOM, **CONSTANT}.items() if name != "dirac_"}
+
+
+@pytest.mark.parametrize("fill_", OF_A_MATRIX.values(), ids=OF_A_MATRIX)
 @settings(max_examples=30)
 @given(box=boxes())
 def test_a_shard_is_a_slice_of_the_whole(fill_: Call, box: tuple[tuple[int, int], ...]) -> None:
     whole, shape, (row, column) = box
-    keyed = {} if fill_ is init.eye_ else {"key": KEY}
-    part = fill_(torch.empty(shape), **keyed, shard=LocalShard(whole, (row, column)))
-    same(part, fill_(torch.empty(whole), **keyed)[row : row + shape[0], column : column + shape[1]])
+    part = fill_(torch.empty(shape), key=KEY, shard=LocalShard(whole, (row, column)))
+    same(part, fill_(torch.empty(whole), key=KEY)[row : row + shape[0], column : column + shape[1]])
 
 
 BANKS = {"e o i": ((5, 4, 6), None), "e i o": ((5, 4, 6), None), "(e o) i": ((20, 6), 5), "i (e o)": ((6, 20), 5)}

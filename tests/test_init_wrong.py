@@ -267,6 +267,16 @@ BAD: dict[str, tuple[str, Any, dict[str, Any], type[Exception], str]] = {
         ValueError,
         "shard: expected a tensor that fits",
     ),
+    "ones elsewhere": (
+        "ones_",
+        WEIGHT,
+        dict(shard=LocalShard((5, 6), (2, 0))),
+        ValueError,
+        "shard: expected a tensor that fits",
+    ),
+    "zeros of no key": ("zeros_", WEIGHT, dict(key=7), TypeError, "key: expected a fastinit.Key, got 7"),
+    "a diagonal of no key": ("eye_", WEIGHT, dict(key=7), TypeError, "key: expected a fastinit.Key, got 7"),
+    "a kernel of no key": ("dirac_", BANK, dict(key=7), TypeError, "key: expected a fastinit.Key, got 7"),
     "no kernel": ("dirac_", WEIGHT, {}, ValueError, r"tensor: expected 3, 4 or 5 dimensions, got shape \(4, 6\)"),
     "a kernel of four": ("dirac_", (1,) * 6, {}, ValueError, "tensor: expected 3, 4 or 5 dimensions"),
     "groups that do not divide": (

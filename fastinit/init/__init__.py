@@ -3,8 +3,8 @@
 >>> from fastinit import init  # where it was: from torch.nn import init
 >>> w = init.kaiming_normal_(torch.empty(64, 2048, 1024), layout="e o i", key=Key.of("blocks.0.experts.w1", seed=0))
 
-The functions have torch's arguments and, where numbers are random, ``key``; where an element's place counts, ``shard``; where a
-fan is taken, ``layout`` and ``num_experts``. Besides torch's there are ``trunc_normal_tf_``, ``lecun_normal_`` and
+The functions have torch's arguments and ``key`` and ``shard``, which constants take, too, though nothing of them depends on a key;
+where a fan is taken, ``layout`` and ``num_experts``. Besides torch's there are ``trunc_normal_tf_``, ``lecun_normal_`` and
 ``variance_scaling_``.
 
 fills.py has the laws themselves, and ``fill_`` for any of them; schemes.py those whose scale follows from the fans, which
