@@ -41,6 +41,11 @@ class Forked:
             if interpret is not None:
                 os.environ["TRITON_INTERPRET"] = interpret
 
+    @property
+    def pid(self) -> int | None:
+        """Its number."""
+        return self._process.pid
+
     def wait(self, timeout: float = 120) -> CompletedProcess[str]:
         """Its exit code and output, once it has ended; AssertionError with the output when it does not."""
         self._process.join(timeout)

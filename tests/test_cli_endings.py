@@ -318,3 +318,13 @@ def test_a_path_that_the_terminal_cannot_show(tmp_path):
     done = Forked("-c", code + "from fastinit.__main__ import command\ncommand()").wait()
     assert (done.returncode, done.stderr) == (0, "")
     assert "'\\xe9': 75 tensors" in done.stdout
+
+
+def test_an_interrupt_when_all_is_done_is_no_traceback(tmp_path):
+    """Under torchrun, which sends it on while the ranks leave."""
+    code = (
+        "import os, signal\nfrom fastinit.cli import process\n"
+        "process._leave_together = lambda: os.kill(os.getpid(), signal.SIGINT)\nprocess.run_and_end(lambda: 0)"
+    )
+    done = Forked("-c", code, environment=os.environ | {"TORCHELASTIC_RUN_ID": "none"}).wait()
+    assert (done.returncode, done.stderr) == (130, "")

@@ -2,12 +2,18 @@
 
 import errno
 import fcntl
+import gc
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import checkpoints
@@ -15,7 +21,9 @@ import pytest
 from checkpoints import FILES, INDEX, SMALL, flip, read, write
 
 from fastinit import __main__ as cli
-from fastinit.checkpoint import contents
+from fastinit.checkpoint import contents, dcp, hf, index, place, resume, shard_file, writing
+from fastinit.checkpoint.errors import UsageError
+from fastinit.cli.source import contents_for
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +231,155 @@ def test_a_signal_before_the_first_file_leaves_nothing(tmp_path, capsys, monkeyp
     assert interrupt(monkeypatch, tmp_path / "c", 1) is None
     assert capsys.readouterr().err == "fastinit init: stopped by SIGTERM: what was written is removed\n"
     assert list(tmp_path.iterdir()) == []
+
+
+class Interrupted:
+    """Raises ``KeyboardInterrupt`` when a line of the writers is run for the first time; without a line it collects them."""
+
+    def __init__(self, line=None):
+        self.lines, self._line = {}, line
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename not in WRITERS:
+            return None
+        line = frame.f_code.co_filename, frame.f_lineno
+        if event == "line":
+            self.lines[line] = None
+            if line == self._line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+
+    def run(self, action):
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            action()
+        finally:
+            sys.settrace(before)
+
+
+WRITERS = {module.__file__ for module in (dcp, hf, index, place, resume, shard_file, writing)}
+
+
+def open_files(folder):
+    """What this process has open there, once nothing refers to it any more but itself."""
+
+    def found():
+        links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+        return [path for path in (os.readlink(link) for link in links if os.path.lexists(link)) if str(folder) in path]
+
+    if found():
+        gc.collect()
+    return found()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_io.FileIO name=.*fastinit-lock"
+)  # the last reference closes it
+@pytest.mark.parametrize("form", ["hf", "dcp"])
+def test_an_interrupt_at_any_line_is_told_and_leaves_nothing_unnamed(tmp_path, monkeypatch, form):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of files are written
+    final, threads = tmp_path / "c", set(threading.enumerate())
+    model = contents_for(Namespace(source="micro-moe", rules="llama_depth", seed=7, format=form))
+    model = replace(model.only(list(model)[:3]), beside=model.beside)
+
+    def run(resume):
+        made = hf.HuggingFace(model, 1) if form == "hf" else dcp.Distributed(model)
+        writing.write(final, made, lambda size: None, resume)
+
+    def clear():
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def begun():
+        """A run that is gone on with: of hf one file is right, of dcp there is only a beginning."""
+        run(resume=False)
+        final.rename(tmp_path / f"c.partial-{0:016x}")
+        for path in tmp_path.glob("*/*"):
+            if path.name.startswith(("model-00002", "model-00003", ".metadata")):
+                path.unlink()
+
+    for resumed in (False, True):
+        clear()
+        if resumed:
+            begun()
+        counting = Interrupted()
+        counting.run(partial(run, resumed))
+        expected = read(final)
+        for line in counting.lines:
+            clear()
+            if resumed:
+                begun()
+            with pytest.raises(KeyboardInterrupt) as stop:
+                Interrupted(line).run(partial(run, resumed))
+            said = str(stop.value)
+            del stop
+            left = list(tmp_path.glob("c.partial-*"))
+            assert not left or resumed or str(left[0]) in said, line
+            assert "removed" not in said or not left, line
+            assert "in place" not in said or final.exists(), line
+            assert open_files(tmp_path) == [], line
+            assert set(threading.enumerate()) == threads
+            if not final.exists():
+                run(resume=True)
+            assert read(final) == expected, line
+            assert {path.name for path in tmp_path.iterdir()} <= {"c", ".c.fastinit-lock"}, line  # which nobody holds
+
+
+def interrupted(descriptor):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def full(descriptor):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("action", "code", "said"),
+    [(interrupted, 143, "stopped by SIGTERM: what"), (full, 2, "error: --out: {}: No space left on device; what")],
+)
+def test_what_comes_while_torch_writes_is_told_in_a_line(tmp_path, capsys, monkeypatch, action, code, said):
+    """Torch's C++ asks for the bytes to be written, and makes an error of its own of any other."""
+    write_bytes = dcp._Counted.write
+
+    def writing_bytes(file, data):
+        if file.count:
+            action(file)
+        return write_bytes(file, data)
+
+    monkeypatch.setattr(dcp._Counted, "write", writing_bytes)
+    assert cli.main(["init", "micro-moe", "--out", str(tmp_path / "c"), "--format", "dcp"]) == code
+    assert capsys.readouterr().err == f"fastinit init: {said.format(tmp_path / 'c')} was written is removed\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_as_the_partial_folder_is_made_leaves_nothing(tmp_path, capsys, monkeypatch):
+    mkdir = Path.mkdir
+
+    def making(path, *arguments, **options):
+        mkdir(path, *arguments, **options)
+        if ".partial-" in path.name:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Path, "mkdir", making)
+    assert write(tmp_path / "c") == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "fastinit init: stopped by SIGTERM: what was written is removed\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_held_while_any_rank_may_write(tmp_path):
+    """The first one may be gone before another one is, which then still writes into the folder that would be gone on with."""
+    final = tmp_path / "c"
+    with place.reserved(final, shared=True):
+        other = place.joined(final)
+        other.__enter__()
+    with pytest.raises(UsageError, match="another run is writing"), place.reserved(final):
+        pass
+    other.__exit__(None, None, None)
+    with place.reserved(final, shared=True), place.joined(final), place.joined(final):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_an_error_on_the_way_leaves_nothing(tmp_path, monkeypatch):
@@ -446,7 +603,9 @@ def test_what_has_the_name_is_on_the_disk(tmp_path, monkeypatch, stopped_at):
 SLOW = """
 import sys, threading
 import checkpoints, pytest
-from fastinit.checkpoint import contents
+from fastinit.checkpoint import contents, dcp, hf, index, place, resume, shard_file, writing
+from fastinit.checkpoint.errors import UsageError
+from fastinit.cli.source import contents_for
 checkpoints.with_micro(pytest.MonkeyPatch())
 fill, calls = contents.fill_tasks_, []
 def filling(*arguments):
@@ -478,6 +637,9 @@ def test_a_kill_leaves_the_name_free_and_what_can_be_resumed(tmp_path, capsys, w
 
 BIG = """
 import sys
+import threading
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 import torch
 from fastinit.checkpoint.contents import Contents

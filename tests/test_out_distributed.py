@@ -13,13 +13,13 @@ from checkpoints import FILES, read
 from forked import Forked
 
 RANKS = 3
-# One of the ranks does something to itself when it fills a tensor, or at the last step.
+# One of the ranks does something to itself when it fills a tensor, at the first step (-2), before the last (0) or after it (-1).
 SCRIPT = """
 import os, resource, signal, sys
 import checkpoints, pytest
 checkpoints.with_micro(pytest.MonkeyPatch())
 from fastinit import __main__ as cli
-from fastinit.checkpoint import contents, place
+from fastinit.checkpoint import contents, hf, place
 rank, victim, count = os.environ["RANK"], {victim!r}, {count}
 fill, publish, calls = contents.fill_tasks_, place.publish, []
 def filling(task):
@@ -31,7 +31,14 @@ def publishing(*paths):
     if rank == victim and count == 0:
         {action}
     publish(*paths)
+    if rank == victim and count == -1:
+        {action}
+def beginning(*arguments):
+    if rank == victim and count == -2:
+        {action}
+    begin(*arguments)
 contents.fill_tasks_, place.publish = filling, publishing
+begin, hf.HuggingFace.begin = hf.HuggingFace.begin, beginning
 sys.argv = ["fastinit", *{arguments!r}]
 cli.command()
 """
@@ -40,8 +47,13 @@ RAISE = "raise RuntimeError('one rank alone')"
 FULL = "raise OSError(28, 'No space left on device')"
 
 
-def ranks_of(directory, *options, victim="", count=-1, action="pass", ranks=RANKS):
-    """The results of the ranks of one run into a folder, started as torchrun starts them."""
+def ranks_of(directory, *options, **what):
+    """The results of the ranks of one run into a folder."""
+    return [process.wait() for process in started(directory, *options, **what)]
+
+
+def started(directory, *options, victim="", count=-1, action="pass", ranks=RANKS):
+    """The ranks of one run into a folder, started as torchrun starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -51,10 +63,9 @@ def ranks_of(directory, *options, victim="", count=-1, action="pass", ranks=RANK
     }  # fmt: skip
     arguments = ["init", "micro-moe", "--seed", "7", "--method", "llama_depth", "--out", str(directory), *options]
     script = SCRIPT.format(victim=victim, count=count, action=action, arguments=arguments)
-    started = [
+    return [
         Forked("-c", script, environment=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(ranks)
     ]
-    return [process.wait() for process in started]
 
 
 def options_of(form):
@@ -82,11 +93,13 @@ def test_ranks_write_the_files_of_one_process(tmp_path, monkeypatch, whole):
     assert sorted(whole["dcp"]) == [".metadata", "__0_0.distcp", "__1_0.distcp", "__2_0.distcp", "fastinit.json"]
 
 
-def one_line(result, rank, partial):
-    expected = (
-        f"fastinit init: rank {rank}: error: another rank is gone; what is written is in {partial}: --resume goes on "
-    )
-    return result.stderr == f"{expected}with it\n"
+UNLESS = ", unless it has its name by now"
+
+
+def one_line(result, rank, partial, unless=("", UNLESS)):
+    """A rank that has written all of its files, and waits for the others, cannot know more."""
+    expected = f"fastinit init: rank {rank}: error: another rank is gone; what is written is in {partial}"
+    return result.stderr in [f"{expected}{each}: --resume goes on with it\n" for each in unless]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +112,8 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_resumed(tmp_path, whole, f
     (partial,) = tmp_path.glob("c.partial-*")
     for rank, result in enumerate(results):
         assert result.returncode == (-signal.SIGKILL if rank == victim else 2)
-        assert rank == victim or one_line(result, rank, partial), result.stderr
+        unless = (UNLESS,) if count == 0 else ("", UNLESS) if rank else ("",)
+        assert rank == victim or one_line(result, rank, partial, unless), result.stderr
     resumed = ranks_of(tmp_path / "c", "--resume", *options_of(form))
     assert [result.returncode for result in resumed] == [0] * RANKS, [result.stderr for result in resumed]
     assert read(tmp_path / "c") == whole[form]
@@ -107,6 +121,64 @@ def test_a_rank_that_is_killed_ends_the_others_and_is_resumed(tmp_path, whole, f
     proven = re.findall(rf"(\d+) of {FILES} files were there, and proved to be right", resumed[0].stdout)
     assert len(proven) == (form == "hf")
     assert proven in ([], [str(FILES)]) or count
+
+
+def test_a_first_rank_that_is_killed_when_all_is_in_place(tmp_path, whole):
+    """The others cannot know, and must not send anybody to a folder that is not there."""
+    results = ranks_of(tmp_path / "c", *options_of("hf"), victim="0", count=-1, action=KILL)
+    assert [result.returncode for result in results] == [-signal.SIGKILL, 2, 2]
+    assert read(tmp_path / "c") == whole["hf"]
+    assert [result.stderr for result in results[1:]] == [
+        f"fastinit init: rank {rank}: error: another rank is gone\n" for rank in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("form", ["hf", "dcp"])
+def test_a_rank_that_sleeps_keeps_the_name(tmp_path, whole, form):
+    """It may wake up when the others are long gone, and write on: what is resumed meanwhile would not be what it proves."""
+    options = (*options_of(form), "--timeout", "2")
+    processes = started(tmp_path / "c", *options, victim="1", count=2, action="os.kill(os.getpid(), signal.SIGSTOP)")
+    for rank in (0, 2):
+        assert processes[rank].wait().returncode == 2
+    refused = ranks_of(tmp_path / "c", "--resume", *options)
+    assert [result.returncode for result in refused] == [2] * RANKS
+    assert refused[0].stderr == f"fastinit init: error: --out: another run is writing {tmp_path / 'c'}\n"
+    os.kill(processes[1].pid, signal.SIGCONT)
+    assert processes[1].wait().returncode == 2
+    assert [result.returncode for result in ranks_of(tmp_path / "c", "--resume", *options)] == [0] * RANKS
+    assert read(tmp_path / "c") == whole[form]
+
+
+NAMING = """
+import os, sys, threading
+from pathlib import Path
+from fastinit.checkpoint import place
+from fastinit.cli import watch
+partial, final = map(Path, {paths!r})
+partial.mkdir()
+telling, named, write = threading.Event(), threading.Event(), os.write
+def slowly(*arguments):
+    telling.set()
+    named.wait(1)
+    return write(*arguments)
+os.write = slowly
+first = watch.Watch("here")
+naming = first.begun(partial)
+threading.Thread(target=first.end, args=(2, "stopped")).start()
+telling.wait()
+with naming:
+    place.publish(partial, final)
+    named.set()
+threading.Event().wait()
+"""
+
+
+def test_the_folder_gets_no_name_while_its_last_words_are_said(tmp_path):
+    partial, final = tmp_path / "c.partial-0", tmp_path / "c"
+    result = Forked("-c", NAMING.format(paths=(str(partial), str(final)))).wait()
+    assert result.returncode == 2
+    assert result.stderr == f"here: stopped; what is written is in {partial}: --resume goes on with it\n"
+    assert [path.name for path in tmp_path.iterdir()] == [partial.name]
 
 
 MEETING = """
@@ -130,6 +202,15 @@ def test_the_time_to_meet_is_that_of_all_its_steps(tmp_path):
 
 def test_a_full_disk_of_one_rank_is_told_by_the_first(tmp_path):
     results = ranks_of(tmp_path / "c", *checkpoints.SMALL, victim="2", count=2, action=FULL)
+    assert [result.returncode for result in results] == [2] * RANKS
+    said = f"fastinit init: error: --out: {tmp_path / 'c'}: No space left on device; what was written is removed\n"
+    assert [result.stderr for result in results] == [said, "", ""]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_at_the_first_step_is_told_by_the_first(tmp_path):
+    """While the others wait for it to begin."""
+    results = ranks_of(tmp_path / "c", *checkpoints.SMALL, victim="0", count=-2, action=FULL)
     assert [result.returncode for result in results] == [2] * RANKS
     said = f"fastinit init: error: --out: {tmp_path / 'c'}: No space left on device; what was written is removed\n"
     assert [result.stderr for result in results] == [said, "", ""]

@@ -242,6 +242,16 @@ def test_what_is_missing_is_counted(checkpoint, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("1 of the tensors that its recipe names are missing; ")
 
 
+def test_the_first_of_the_ranks_writes_the_page(checkpoint, tmp_path, monkeypatch, capsys):
+    """Others that write it, too, would do so once each, and say so."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for rank, files in (("1", []), ("0", ["r.html"])):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(["report", str(checkpoint), "-o", str(tmp_path / "r.html")]) == 0
+        assert bool(capsys.readouterr().out) == bool(files)
+        assert [path.name for path in tmp_path.iterdir()] == files
+
+
 def test_what_is_no_checkpoint_is_told_in_a_line(tmp_path, capsys):
     assert cli.main(["report", str(tmp_path), "-o", str(tmp_path / "r.html")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -76,6 +76,17 @@ def test_each_form_proves_itself(written, verified, form):
     assert verified(written / form) == (0, f"all bits of 62,328 elements in {count} tensors are those of {given}\n")
 
 
+@pytest.mark.parametrize("form", ["dcp", "olmo"])
+def test_a_file_that_is_gone_is_told_once(written, verified, form, tmp_path):
+    copy = shutil.copytree(written / form, tmp_path / "c")
+    (copy / "__0_0.distcp").unlink()
+    code, out = verified(copy)
+    assert code == 1
+    first, last = out.splitlines()
+    assert first == "__0_0.distcp: is missing, and 36 tensors of the checkpoint with it"
+    assert last.startswith("1 problem: this is not the checkpoint of tiny-moe")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_flipped_bit_is_found(written, verified, form, tmp_path):
     copy = shutil.copytree(written / form, tmp_path / "c")

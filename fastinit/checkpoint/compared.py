@@ -56,8 +56,14 @@ def _compared(reader: Reader, name: str, contents: Contents, sample: Sample | No
     looked_at = wrong = 0
     first = -1
     shape = contents.shape(name)
+    buffers = torch.empty(
+        2, 0, dtype=dtype
+    )  # the system's allocator would not find the memory of the part before again
     for place, part in contents.chosen(name, _CHUNK if sample is None else _SAMPLED, sample, dtype):
-        stored, again = torch.empty(part, dtype=dtype), torch.empty(part, dtype=dtype)
+        size = prod(part)
+        if size > buffers.shape[1]:
+            buffers = torch.empty(2, size, dtype=dtype)
+        stored, again = (buffer[:size].view(part) for buffer in buffers)
         reader.read_(name, stored, place)
         contents.fill_(name, again, place)
         different = (bits_of(stored) != bits_of(again)).flatten()

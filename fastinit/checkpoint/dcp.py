@@ -242,7 +242,12 @@ class _Writer(FileSystemWriter):
 
 
 def _first(error: CheckpointException) -> BaseException:
-    """What the first of the ranks that failed has raised."""
+    """What the first of the ranks that failed has raised; of an interrupt, and of what the system refuses while torch's C++ writes,
+    that tells nothing but that a file is not as long as it should be.
+    """
     failures: Mapping[int, Any] = error.failures
     first: BaseException = failures[min(failures)][0]
-    return first
+    cause: BaseException | None = first
+    while cause is not None and not isinstance(cause, KeyboardInterrupt | OSError):
+        cause = cause.__context__
+    return cause or first

@@ -123,8 +123,10 @@ def _distributed(directory: Path) -> Opened:
     reader: Any = found.reader
 
     def problems() -> Iterator[Problem]:
+        for file, names in reader.lost().items():
+            yield file, f"is missing, and {len(names)} tensor{'s' * (len(names) != 1)} of the checkpoint with it"
         files = {DOCUMENT, ".metadata", *reader.files}
-        return stored_problems(contents, reader, directory, files, document["beside"], reader.others)
+        yield from stored_problems(contents, reader, directory, files, document["beside"], reader.others)
 
     return replace(found, contents=contents, problems=problems)
 

@@ -94,6 +94,16 @@ class Distributed:
         """The files that items lie in."""
         return {item.file for stored in self.stored.values() for item in stored.items}
 
+    def lost(self) -> dict[str, list[str]]:
+        """The files that are not there, each with the tensors that lie in it, as a whole or in part."""
+        found: dict[str, list[str]] = {
+            file: [] for file in sorted(self.files) if not os.path.lexists(self.folder / file)
+        }
+        for name, stored in self.stored.items():
+            for file in {item.file for item in stored.items} & found.keys():
+                found[file].append(name)
+        return found
+
     def __iter__(self) -> Iterator[str]:
         return iter([*self.stored, *self.wrong])
 

@@ -65,7 +65,7 @@ def _out(arguments: Namespace) -> int:
 def together(command: str, seconds: int, work: Callable[[Ranks, Watch], int]) -> int:
     """What the work comes to that this rank and the others do on their CPUs; one that is lost for so long ends all."""
     rank = int(os.environ["RANK"])
-    watch = Watch(f"fastinit {command}: rank {rank}")
+    watch = Watch(f"fastinit {command}: rank {rank}", rank == 0)
     with watch.signals():
         # Each of the steps in which the ranks meet has the time by itself.
         late = threading.Timer(seconds, watch.end, (2, "error: another rank did not come"))

@@ -14,7 +14,7 @@ from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.forms import Form
 from fastinit.checkpoint.hf import HuggingFace
 from fastinit.checkpoint.ranks import ALONE, Ranks
-from fastinit.checkpoint.writing import write
+from fastinit.checkpoint.writing import Begun, nobody_told, write
 from fastinit.cli import progress
 from fastinit.cli.source import contents_for
 from fastinit.cli.splits import Dims, split_dims
@@ -25,9 +25,7 @@ from fastinit.model.shown import shown, size_text
 _SHARD_SIZE = 5 * 10**9  # bytes; as Hugging Face has it
 
 
-def write_out(
-    arguments: Namespace, ranks: Ranks = ALONE, begun: Callable[[Path], object] = lambda partial: None
-) -> int:
+def write_out(arguments: Namespace, ranks: Ranks = ALONE, begun: Begun = nobody_told) -> int:
     """Write what is asked for, and say so; ``begun`` is told the folder that it is written into."""
     ignored = [f"--{name}" for name in ("shards", "compare", "device") if getattr(arguments, name) not in (None, False)]
     ignored += [] if arguments.digest else ["--no-digest"]

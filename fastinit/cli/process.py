@@ -6,6 +6,7 @@ ended by Python < 3.14 in a way that C++ answers with an abort: some runs in a h
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,8 @@ def run_and_end(command: Callable[[], int]) -> NoReturn:
         _leave_together()
     except SystemExit as stop:  # argparse's way
         code = stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:  # of one that came before, the command has told
+        code = 128 + signal.SIGINT
     except BaseException:
         # The other ranks are not waited for: they may be in a collective that this one will never join.
         traceback.print_exc()

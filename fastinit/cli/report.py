@@ -5,6 +5,8 @@ import secrets
 from argparse import Namespace
 from pathlib import Path
 
+import torch.distributed as dist
+
 from fastinit.checkpoint.document import summary
 from fastinit.checkpoint.errors import UsageError
 from fastinit.checkpoint.opened import opened
@@ -22,6 +24,8 @@ _UNLIKELY = 0.01
 
 def run(arguments: Namespace) -> int:
     """Look at every tensor, and write the page; 0, whatever is found, as ``verify`` is what tells right from wrong."""
+    if os.environ.get("RANK", "0") != "0" and dist.is_torchelastic_launched():
+        return 0  # the first rank writes the page
     directory, output = Path(arguments.directory), Path(arguments.output)
     _check_output(output)
     found = opened(directory)

@@ -48,6 +48,8 @@ def _by_itself(arguments: Namespace, ranks: Ranks) -> int:
     sample = ranks.from_first(lambda: sample_of(arguments))
     problems = list(found.problems())
     wrong = {name for name, _ in problems}
+    lost: dict[str, list[str]] = getattr(found.reader, "lost", dict)()
+    wrong.update(*lost.values())  # it is told of the file, once
     tensors = _compare(found, contents, [name for name in contents if name not in wrong], sample, ranks)
     if not ranks.is_first:
         return 0  # the first one has the word

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -27,25 +27,43 @@ _PERIOD = 0.5  # seconds between two rounds; a rank that is killed is noticed in
 
 
 class Watch:
-    """What ends a rank early; ``said`` is who says so."""
+    """What ends a rank early; ``said`` is who says so, and ``first`` whether it is the one that gives what is written its name."""
 
-    def __init__(self, said: str) -> None:
-        self._said, self._left = said, ""
+    def __init__(self, said: str, first: bool = True) -> None:
+        self._said, self._first = said, first
+        self._partial: Path | None = None
+        self._may_be_named = False
         self._ending = threading.Lock()
         self._leaving = threading.Event()
 
-    def begun(self, partial: Path) -> None:
-        """From now on there is something left when it ends early."""
-        self._left = f"; what is written is in {shown(partial)}: --resume goes on with it"
+    def begun(self, partial: Path) -> AbstractContextManager[object]:
+        """From now on what is left when it ends early lies in this folder, until that has the final name.
+
+        It gets the name within the context: the first rank does not end between its last words and this, and the others, which
+        wait for it, cannot know.
+        """
+        self._partial = partial
+        return self._ending if self._first else self._waiting()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._may_be_named = True
+        yield
 
     def end(self, code: int, why: str) -> NoReturn:
         """End the process, in a line; the first who calls it has the word."""
         with self._ending:  # and never let go
-            os.write(2, f"{self._said}: {why}{self._left}\n".encode(errors="backslashreplace"))
+            os.write(2, f"{self._said}: {why}{self._left()}\n".encode(errors="backslashreplace"))
             for stream in (sys.stdout, sys.stderr):
                 with suppress(OSError, RuntimeError):  # nobody reads it, or the main thread is at it
                     flush(stream)
             os._exit(code)
+
+    def _left(self) -> str:
+        if self._partial is None or not self._partial.exists():
+            return ""
+        unless = ", unless it has its name by now" if self._may_be_named else ""
+        return f"; what is written is in {shown(self._partial)}{unless}: --resume goes on with it"
 
     @contextmanager
     def signals(self) -> Iterator[None]:
