@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 # One worker a core, but no more than eight: each imports torch.
 WORKERS ?= auto --maxprocesses=8
 
-.PHONY: help demo test browser bench gpu lint format docs prove dist matrix clean
+.PHONY: help demo test browser bench gpu lint format docs prove dist matrix tritons clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make lint   ruff, mypy, and this project's own rules"
 	@echo "make docs   the pages as a site, in site/; a warning or a dead link is an error"
 	@echo "make dist   what is published, built twice and compared; make matrix: installed on each Python and torch (long)"
+	@echo "make tritons  the kernels, compiled with each Triton that is served (minutes)"
 	@echo "make prove  enumerate all 2**32 words of each regime against the true law (long)"
 
 # Installed once; again when what is to be installed has changed. tests/frameworks.txt says why its packages come without others.
@@ -86,6 +87,10 @@ dist: $(PUBLISH)/.installed
 
 matrix: $(PUBLISH)/.installed dist
 	PATH="$(CURDIR)/$(PUBLISH)/bin:$$PATH" $(PUBLISH)/bin/python tools/matrix.py $(MATRIX_ARGS)
+
+# The kernels, compiled with each Triton that is served.
+tritons: $(PUBLISH)/.installed dist
+	PATH="$(CURDIR)/$(PUBLISH)/bin:$$PATH" $(PUBLISH)/bin/python tools/tritons.py $(TRITONS_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
