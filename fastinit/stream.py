@@ -66,7 +66,13 @@ class Key:
 
     @classmethod
     def of(cls, name: str, seed: int = 0) -> "Key":
-        """The key of the parameter called ``name``: its stream is a digest of the canonical name."""
+        """The key of the parameter called ``name``: its stream is a digest of the canonical name.
+
+        >>> Key.of("_orig_mod.lm_head.weight", seed=1) == Key.of("lm_head.weight", seed=1)  # parts that wrappers add do not count
+        True
+
+        Raises what :class:`Key` raises, ``TypeError`` for a name that is no string, and ``ValueError`` for one without parts.
+        """
         return cls(seed, stream_of(canonical_name(name).encode()))
 
 

@@ -10,8 +10,11 @@ from fastinit.fill import Fill
 
 
 def assert_same_bits(got: torch.Tensor, expected: torch.Tensor) -> None:
-    """Equal shapes, dtypes and values, NaN being equal to NaN."""
+    """Equal shapes, dtypes and values, NaN being equal to NaN, and 0 not to -0."""
     torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+    if expected.is_floating_point():
+        signs = ((t.signbit() & ~t.isnan()) for t in (got, expected))
+        torch.testing.assert_close(*signs, msg=lambda text: f"signs: {text}")
 
 
 def assert_fills_like_reference(fill_, memory: Memory, dtype: torch.dtype, fill: Fill) -> None:

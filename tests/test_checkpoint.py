@@ -13,7 +13,6 @@ import torch
 from checkpoints import INDEX, weight_map, write
 from safetensors import safe_open
 
-import fastinit
 from fastinit import __main__ as cli
 from fastinit.cli.digest import tensor_digest
 from fastinit.model.filling import fill_planned_
@@ -21,6 +20,7 @@ from fastinit.model.plan import plan_of
 from fastinit.model.presets import preset
 from fastinit.model.scheme import Scheme
 from fastinit.model.skeleton import build
+from fastinit.version import STREAM_VERSION as VERSION
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_index_says_all_that_is_needed(written):
     tensors = document.pop("tensors")
     assert document == {
         "format": 1,
-        "stream_version": fastinit.STREAM_VERSION,
+        "stream_version": VERSION,
         "source": "micro-moe",
         "rules": "llama_depth, std 0.02",
         "seed": 7,
@@ -381,7 +381,8 @@ MALFORMED = {
     **{f"seed {seed}": set_recipe("seed", seed) for seed in (-1, 2**64, True, "7", 7.0, [7])},
     **{f"rules {rules}": set_recipe("rules", rules) for rules in (5, None, ["normal"])},
     **{f"source {name}": set_recipe("source", name) for name in (5, None, {})},
-    **{f"stream version {number}": set_recipe("stream_version", number) for number in (1, 2.0, True, None, "2")},
+    **{f"stream version {number!r}": set_recipe("stream_version", number)
+       for number in (VERSION - 1, float(VERSION), True, None, str(VERSION))},
     **{f"format {number}": set_recipe("format", number) for number in (0, 2, 1.0, True, None, "1")},
     **{f"total_size {size}": lambda index, size=size: index["metadata"].update(total_size=size)
        for size in (None, "5", 5.0, True)},
@@ -404,7 +405,7 @@ def test_a_malformed_index_is_told_in_a_line(written, tmp_path, verified, change
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (set_recipe("stream_version", str(fastinit.STREAM_VERSION)), f", got '{fastinit.STREAM_VERSION}'"),
+        (set_recipe("stream_version", str(VERSION)), f", got '{VERSION}'"),
         (lambda index: index["metadata"].update(total_size="304"), "total_size: expected an integer, got '304'"),
         (set_recipe("seed", "7"), "seed: expected int, got '7'"),
     ],

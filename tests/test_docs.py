@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
+import frameworks  # noqa: F401  imports timm, for its page, without torchvision
 import pytest
 import torch
 import transformers

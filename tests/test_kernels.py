@@ -139,10 +139,10 @@ def test_chunks_in_any_order_are_the_whole(data, memory, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 @pytest.mark.parametrize("law", LAWS)
-def test_other_dtypes_are_the_clamped_rounding_of_fp32(law, dtype):
+def test_other_dtypes_are_the_rounding_of_the_clamped_fp32(law, dtype):
     fill = Fill(LAWS[law], KEY, LocalShard.whole((1000,)))
     single, other = torch.empty(1000), torch.empty(1000, dtype=dtype)
     reference.fill_(single, fill)
     interpreted.fill_(other, fill)
     lowest, highest = fill.lowered.bounds(str(dtype).removeprefix("torch."))
-    assert_same_bits(other, single.to(dtype).clamp(lowest, highest))
+    assert_same_bits(other, single.clamp(lowest, highest).to(dtype))

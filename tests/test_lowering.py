@@ -52,6 +52,22 @@ def test_any_interval_of_init(std, below, above, centre, dtype):
     assert_same_bits(interpreted.values_of_words(WORDS, law, dtype), expected(law, dtype))
 
 
+@pytest.mark.parametrize(
+    "law",
+    [
+        TruncatedNormal(2.2e-9, 0.02, 0.0, math.inf),  # its first words come out as -8e-10
+        TruncatedNormal(0.0, 1e-9, -3e-9, 3e-9),
+        TruncatedNormal(0.0, 2.0**-24, -0.95 * 2.0**-24, 0.95 * 2.0**-24),
+        TruncatedNormal(0.0, 2.0**-24, -0.95 * 2.0**-24, 1.5 * 2.0**-24),
+    ],
+    ids=str,
+)
+def test_a_bound_of_zero_is_passed_by_no_zero_with_a_sign(law):
+    """In fp16, where the bound is 0 and values below it are rounded to 0."""
+    assert lower(law).bounds("float16")[0] == 0
+    assert_same_bits(interpreted.values_of_words(WORDS, law, torch.float16), expected(law, torch.float16))
+
+
 def test_laws_reach_every_clamp():
     clamps = {interpreted.backend._clamp(law, dtype)[0] for law in LAWS.values() for dtype in DTYPES}
     assert clamps == {Clamp(0), Clamp.BELOW, Clamp.ABOVE, Clamp.BELOW | Clamp.ABOVE, Clamp.FLOOR}
@@ -124,6 +140,16 @@ def test_what_fp32_has_no_digits_for_is_refused(law):
         r"|^std: expected a (far tail|narrow interval) that .* whose least normal number is .* divide the tensor$",
     ):
         lower(law)
+
+
+@pytest.mark.parametrize("a", [-math.inf, -3e38, 0.0, 1e38])
+@pytest.mark.parametrize("b", [3e38, math.inf])
+def test_a_std_of_which_fp32_does_not_hold_the_double_is_refused(a, b):
+    """The kernels' -2 * std was infinite, and a half-normal law's values -inf."""
+    assert lower(TruncatedNormal(0.0, math.nextafter(2.0**127 - 2.0**102, 0), a, b)).gain < 2.0**127
+    for std in (2.0**127 - 2.0**102, 2.0**127, 3e38):
+        with pytest.raises(ValueError, match=r"^std: expected less than 2\*\*127, "):
+            lower(TruncatedNormal(0.0, std, a, b))
 
 
 @pytest.mark.parametrize(

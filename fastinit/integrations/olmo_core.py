@@ -26,8 +26,13 @@ _LOCK = threading.Lock()
 def patched(seed: int | None = None) -> Iterator[None]:
     """Within it, ``model.init_weights(...)`` of OLMo-core's models fills through fastinit.
 
-    >>> with fastinit.integrations.olmo_core.patched():
-    ...     model.init_weights(max_seq_len=4096, device=device, world_mesh=world_mesh)
+    >>> from olmo_core.nn.transformer import TransformerConfig
+    >>> config = TransformerConfig.llama_like(vocab_size=64, d_model=32, n_layers=2, n_heads=4)
+    >>> model = config.build(init_device="meta")  # and model.apply_fsdp(mesh)
+    >>> with fastinit.integrations.olmo_core.patched(seed=0):
+    ...     generator = model.init_weights(device=torch.device("cpu"))
+    >>> bool(fastinit.verify_model_(model, "normal", seed=0))  # OLMo-core's default, by the names of the parameters
+    True
 
     Every parameter is keyed by its name and ``seed``, or the model's own ``init_seed`` when it is None: the values do not
     depend on ranks, meshes, the pipeline split or the expert-parallel degree. Models may be built inside or outside of it.

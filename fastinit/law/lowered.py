@@ -64,7 +64,9 @@ class Lowered:
         """
         lowest, highest = self.bounds(dtype)
         number_format = FORMATS[dtype]
-        below = Clamp.BELOW if round_to(self.least, number_format, "nearest") < lowest else Clamp(0)
+        # A value between a bound of 0 and half of the least number would be rounded to -0, which is another word.
+        passes = round_to(self.least, number_format, "nearest") < lowest or self.least < lowest == 0
+        below = Clamp.BELOW if passes else Clamp(0)
         above = Clamp.ABOVE if round_to(self.greatest, number_format, "nearest") > highest else Clamp(0)
         return below | above
 

@@ -1,7 +1,7 @@
 """From a distribution to the fp32 constants of a kernel: which regime of the quantile function, and its numbers.
 
 A word ``w`` is read as the signed integer ``r``; its level is ``u = (r + 2**31 + 1/2) / 2**32``, strictly inside (0, 1), and
-its value is the law's quantile at ``u``. Seven regimes share that promise and differ in where they keep their accuracy
+its value is the law's quantile at ``u``. Eight regimes share that promise and differ in where they keep their accuracy
 (``n`` is the integer distance to an end of the law, so that no tail is ever formed as 1 - tiny):
 
 =========  =====================================================  ==============================================
@@ -153,7 +153,7 @@ def _wide(law: Normal | TruncatedNormal, a: float, b: float, below: Decimal, ins
         coefficients=quantile_table.WIDE_QUANTILE,
         scale=_fp32("std", inside * 2 * HALF_STEP),
         offset=_fp32("std", below + inside * HALF_STEP),
-        gain=_fp32("std", law.std),
+        gain=_gain(law),
         shift=_fp32("mean", law.mean),
         # 127 for the exponent's bias; 2, as the kernel forms s (1 - s), a quarter of 1 - x**2
         origin=_fp32("std", 2 - 127 - Decimal(quantile_table.WIDE_CENTRE)),
@@ -179,13 +179,21 @@ def _skew_or_flank(
         scale=_fp32("std", inside * 2 * HALF_STEP),
         offset=_fp32("std", below + inside * HALF_STEP),
         offset_right=_fp32("std", above + inside * HALF_STEP),
-        gain=_fp32("std", law.std),
+        gain=_gain(law),
         shift=_fp32("mean", law.mean),
         origin=_fp32("std", 2 - centre),  # 2, as in _wide
         split=split,
         a=a,
         b=b,
     )
+
+
+def _gain(law: Normal | TruncatedNormal) -> float:
+    """The std. Raises ``ValueError`` where fp32 does not hold -2 times as much, which the kernels multiply by."""
+    gain = _fp32("std", law.std)
+    if gain >= 2.0**127:
+        raise ValueError(f"std: expected less than 2**127, as twice as much is to be an fp32 number, got {law.std!r}")
+    return gain
 
 
 def _fp32(argument: str, value: float | Decimal) -> float:

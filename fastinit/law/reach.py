@@ -1,4 +1,4 @@
-"""How far the values of a law reach in fp32, at the first and the last word: which clamps its kernel can do without.
+"""How far the values of a law reach in fp32, at the ends and beside the split: which clamps its kernel can do without.
 
 The kernels' functions are evaluated in fp64, with the kernels' own constants. An fp32 value differs from that by roundings
 alone, for which there is an allowance, twice the sum of all of them at their worst. In between the functions rise.

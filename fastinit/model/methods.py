@@ -77,12 +77,21 @@ class InitMethod(str, Enum):
         std: float = 0.02,
         generator: Generator | None = None,
     ) -> None:
-        """Fill ``m.weight``."""
+        """Fill ``m.weight``.
+
+        >>> InitMethod.normal.init_embeddings(torch.nn.Embedding(1000, 64), d_model=64, std=0.02)
+        """
         sizes = Sizes(std=std, d_model=d_model, embed_scale=embed_scale)
         _fill_all([_Filled(m.weight, law_of(self, Role.EMBEDDING, sizes), generator)])
 
     def init_final_w_out(self, m: Any, *, d_model: int, std: float = 0.02, generator: Generator | None = None) -> None:
-        """Fill ``m.weight``, and ``m.bias`` with zeros."""
+        """Fill ``m.weight``, and ``m.bias`` with zeros.
+
+        >>> head = torch.nn.Linear(64, 1000)
+        >>> InitMethod.llama.init_final_w_out(head, d_model=64)
+        >>> bool(head.weight.abs().max() <= 3 * 64**-0.5), int(head.bias.count_nonzero())
+        (True, 0)
+        """
         _fill_all([*self._linear(m, Role.FINAL_OUTPUT, Sizes(std=std, d_model=d_model), generator)])
 
     def init_attention(
@@ -95,7 +104,13 @@ class InitMethod(str, Enum):
         std: float = 0.02,
         generator: Generator | None = None,
     ) -> None:
-        """Call ``m.init_weights`` with these arguments and ``init_method=self``: a sequence mixer knows its weights."""
+        """Call ``m.init_weights`` with these arguments and ``init_method=self``: a sequence mixer knows its weights.
+
+        >>> class Mixer(torch.nn.Linear):
+        ...     def init_weights(self, *, init_method, d_model, **others):
+        ...         fastinit.init_linear(self, std=d_model**-0.5)
+        >>> InitMethod.normal.init_attention(Mixer(64, 64), d_model=64, block_idx=0, num_blocks=16)
+        """
         m.init_weights(
             init_method=self,
             d_model=d_model,
@@ -115,7 +130,13 @@ class InitMethod(str, Enum):
         std: float = 0.02,
         generator: Generator | None = None,
     ) -> None:
-        """Fill the linear layers ``m.w1``, ``m.w3`` and ``m.w2``."""
+        """Fill the linear layers ``m.w1``, ``m.w3`` and ``m.w2``.
+
+        >>> m = torch.nn.ModuleDict({name: torch.nn.Linear(64, 64) for name in ("w1", "w2", "w3")})
+        >>> InitMethod.llama_depth.init_feed_forward(m, d_model=64, block_idx=3, num_blocks=16)
+        >>> bool(m.w2.weight.abs().max() < m.w1.weight.abs().max())  # an output, smaller by its block's depth
+        True
+        """
         sizes = Sizes(std=std, d_model=d_model, block=block_idx, num_blocks=num_blocks)
         linears = ((m.w1, Role.FEED_FORWARD_W1), (m.w3, Role.FEED_FORWARD_W3), (m.w2, Role.FEED_FORWARD_W2))
         _fill_all([fill for linear, role in linears for fill in self._linear(linear, role, sizes, generator)])
@@ -131,6 +152,10 @@ class InitMethod(str, Enum):
         generator: Generator | None = None,
     ) -> None:
         """Fill ``m.router.weight``, the latent projections, if any, and the banks ``m.experts.mlp.w1``, ``w2``, ``w3``.
+
+        >>> from olmo_core.nn.moe import MoEConfig
+        >>> moe = MoEConfig(num_experts=4, hidden_size=16).build(32, n_layers=1, init_device="cpu")
+        >>> InitMethod.fan_in.init_feed_forward_moe(moe, d_model=32, block_idx=0, num_blocks=1)
 
         A bank's number of inputs is ``m.experts.mlp.d_model`` or ``.hidden_size``, however it is laid out and sharded.
         """
@@ -158,6 +183,14 @@ class InitMethod(str, Enum):
         ep_generator: Generator | None = None,
     ) -> None:
         """Fill the routers, latent projections, routed and shared experts of a block, as far as it has them.
+
+        >>> from types import SimpleNamespace
+        >>> router = SimpleNamespace(weight=torch.empty(8 * 64), bias=None, d_model=64)
+        >>> parts = dict(routed_experts=None, shared_experts=None, shared_experts_router=None)
+        >>> block = SimpleNamespace(routed_experts_router=router, **parts)
+        >>> InitMethod.normal.init_moe_v2(block, d_model=64, block_idx=0, num_blocks=16, std=0.02)
+        >>> bool(router.weight.abs().max() <= 0.06)
+        True
 
         Routed experts may be this rank's part of the bank, as plain tensors (see :func:`experts_shard`): then one
         ``generator``, the same on all ranks, gives all ranks' experts. ``ep_generator`` is used when it comes alone.

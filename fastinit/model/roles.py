@@ -12,7 +12,12 @@ from functools import cache, lru_cache
 
 
 class Role(Enum):
-    """What a parameter is for; the value is how a table calls it."""
+    """What a parameter is for; the value is how a table calls it.
+
+    >>> roles = [("proj.weight", Role.FINAL_OUTPUT)]
+    >>> model = torch.nn.ModuleDict({"proj": torch.nn.Linear(8, 2, bias=False)})
+    >>> report = fastinit.init_model_(model, "normal", seed=0, roles=roles)
+    """
 
     EMBEDDING = "embedding"
     FINAL_OUTPUT = "final output"

@@ -55,7 +55,11 @@ class Recipe:
         raise KeyError(name)
 
     def kinds(self) -> dict[str, int]:
-        """How many parameters there are of each kind: law, constant, laws by box, shared, derived, kept."""
+        """How many parameters there are of each kind: law, constant, laws by box, shared, derived, kept.
+
+        >>> fastinit.record(lambda: torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.LayerNorm(4))).kinds()
+        {'law': 2, 'constant': 2}
+        """
         return dict(Counter(entry.kind for entry in self.entries))
 
     def __str__(self) -> str:
@@ -98,11 +102,19 @@ class Recipe:
         rename: Rename = None,
         aliases: Aliases | None = None,
     ) -> Rules:
-        """What a plan of a model is made by; init_model_ and verify_model_ ask for it."""
+        """What a plan of a model is made by; init_model_ and verify_model_ ask for it.
+
+        >>> rules = fastinit.record(lambda: torch.nn.Linear(8, 4)).rules(seed=0)
+        """
         return RecipeRules(self.init, self.entries, seed, shards, rename, aliases or {})
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write it as JSON. Raises ``ValueError``, with their names, where parameters are computed: those are no data."""
+        """Write it as JSON.
+
+        >>> fastinit.record(lambda: torch.nn.Linear(8, 4)).save("linear.json")
+
+        Raises ``ValueError``, with their names, where parameters are computed: those are no data.
+        """
         computed = [entry.name for entry in self.entries if entry.computed is not None]
         if computed:
             raise ValueError(
@@ -121,7 +133,15 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Recipe":
-        """Read what save() wrote. Raises ``ValueError`` for a file that holds something else."""
+        """Read what save() wrote.
+
+        >>> recipe = fastinit.record(lambda: torch.nn.Linear(8, 4))
+        >>> recipe.save("linear.json")
+        >>> fastinit.Recipe.load("linear.json") == recipe
+        True
+
+        Raises ``ValueError`` for a file that holds something else.
+        """
         try:
             content = json.loads(Path(path).read_text("utf-8"))
             if content["fastinit_recipe"] != _FORMAT or content["stream_version"] != STREAM_VERSION:

@@ -110,7 +110,11 @@ class LocalShard:
 
     @classmethod
     def whole(cls, shape: Shape) -> "LocalShard":
-        """The box that is all of a tensor of this shape."""
+        """The box that is all of a tensor of this shape.
+
+        >>> LocalShard.whole((4096, 1024))
+        LocalShard(global_shape=(4096, 1024), global_offset=(0, 0))
+        """
         return cls(tuple(shape), (0,) * len(shape))
 
     @classmethod
@@ -191,7 +195,10 @@ class LocalShard:
         return cls.split((padded, hidden), {0: (rank, size)})
 
     def check_holds(self, shape: Shape) -> None:
-        """Raise ``ValueError`` unless a tensor of ``shape`` fits in the global shape at the offset."""
+        """Raise ``ValueError`` unless a tensor of ``shape`` fits in the global shape at the offset.
+
+        >>> LocalShard((4, 8), (2, 0)).check_holds((2, 8))
+        """
         fits = len(shape) == len(self.global_shape) and all(
             offset + size <= whole
             for offset, size, whole in zip(self.global_offset, shape, self.global_shape, strict=True)
@@ -203,12 +210,20 @@ class LocalShard:
             )
 
     def shifted(self, dim: int, by: int) -> "LocalShard":
-        """The box whose first element lies ``by`` further along ``dim``."""
+        """The box whose first element lies ``by`` further along ``dim``.
+
+        >>> LocalShard((4, 8), (2, 0)).shifted(1, 4)
+        LocalShard(global_shape=(4, 8), global_offset=(2, 4))
+        """
         offset = list(self.global_offset)
         offset[dim] += by
         return LocalShard(self.global_shape, tuple(offset))
 
     @property
     def first_index(self) -> int:
-        """Global row-major index of the box's first element."""
+        """Global row-major index of the box's first element.
+
+        >>> LocalShard((4, 8), (2, 1)).first_index
+        17
+        """
         return sum(o * s for o, s in zip(self.global_offset, row_major_strides(self.global_shape), strict=True))
