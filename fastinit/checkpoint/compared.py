@@ -56,9 +56,8 @@ def _compared(reader: Reader, name: str, contents: Contents, sample: Sample | No
     looked_at = wrong = 0
     first = -1
     shape = contents.shape(name)
-    buffers = torch.empty(
-        2, 0, dtype=dtype
-    )  # the system's allocator would not find the memory of the part before again
+    # Made once: the system's allocator would not find the memory of the part before again.
+    buffers = torch.empty(2, 0, dtype=dtype)
     for place, part in contents.chosen(name, _CHUNK if sample is None else _SAMPLED, sample, dtype):
         size = prod(part)
         if size > buffers.shape[1]:
