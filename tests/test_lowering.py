@@ -94,6 +94,8 @@ def test_the_laws_of_init_need_no_clamp_in_fp32(law):
 @example(centre=0.0, std=1.0, below=0.45, width=math.inf)
 @example(centre=0.0, std=1.0, below=-2.192, width=0.377)  # FLANK, all but NARROW
 @example(centre=0.0, std=1.0, below=1.99, width=math.inf)
+@example(centre=0.0, std=0.523, below=1.957, width=0.2837)  # FLANK was 1.8e-6 off
+@example(centre=0.0, std=1.0, below=-2.0344, width=2.5018)  # CENTRAL was 1.05e-6 off
 @example(
     centre=0.0, std=0.02, below=-1.1e-7, width=math.inf
 )  # the first words right of the split come out below the bound

@@ -48,8 +48,8 @@ def narrow_uniform(law: Uniform, width: Decimal) -> Lowered:
 def far_or_narrow(
     law: Normal | TruncatedNormal, a: float, b: float, lower_bound: Decimal, upper_bound: Decimal
 ) -> Lowered:
-    """An interval beyond 2 sigma; NARROW where its density does not fall by half."""
-    mirrored = upper_bound <= -FAR_FROM
+    """An interval beyond 2 sigma, or a part of a tail; NARROW where its density does not fall by half."""
+    mirrored = upper_bound < 0
     near, far = (-upper_bound, -lower_bound) if mirrored else (lower_bound, upper_bound)
     drop = normal.log_tail_drop(near, far - near) if not far.is_infinite() else Decimal("Infinity")
     rest = (-drop).exp()  # the tail beyond the far bound, in units of the one beyond the near bound

@@ -11,7 +11,7 @@ CENTRAL    most of the mass, bounds within +-3.01 sigma           x = r * scale 
 WIDE       beyond that, symmetric or all but untruncated          s = n * scale + offset;  (1 - 2 s) * P(log2(4 s (1 - s)))
 SKEW       the others with a third of the mass and more             as WIDE, with a tail of its own on either side
 FLANK      the others that reach within 2 sigma                   as SKEW, with a finer logarithm and polynomial
-FAR        beyond 2 sigma                                         v = n * scale + offset;  shift + P(log2 v)
+FAR        beyond 2 sigma, and parts of a tail beyond 1 sigma     v = n * scale + offset;  shift + P(log2 v)
 NARROW     a nearly even density, and the other uniforms          t = (r + 1/2) / 2**31;   shift + P(t)
 =========  =====================================================  ==============================================
 
@@ -43,8 +43,11 @@ _FIRST, _LAST = -(2**31), 2**31  # every r is >= _FIRST, none is >= _LAST
 # CENTRAL folds std into its coefficients; outside of these they would leave fp32's normal range.
 _FOLDABLE = (Decimal(2) ** -24, Decimal(2) ** 60)
 # Errors of the distribution function count relative to the mass inside.
-_CENTRAL_MASS = Decimal("0.65")
+_CENTRAL_MASS, _CENTRAL_3_MASS = Decimal("0.65"), Decimal("0.7")
 _SKEW_MASS = Decimal("0.33")
+_FAR_PART = Decimal(
+    "0.95"
+)  # of a tail beyond 1 sigma: with less FAR is better than FLANK, whose error counts for more there
 
 
 @lru_cache(maxsize=4096)
@@ -111,9 +114,14 @@ def _truncated_normal(law: Normal | TruncatedNormal, a: float, b: float) -> Lowe
         return far_or_narrow(law, a, b, lower_bound, upper_bound)
     if inside < nearest / 2:
         return narrow(law, a, b, lower_bound, upper_bound)
+    if max(lower_bound, -upper_bound) > 1 and inside < nearest * _FAR_PART:
+        return far_or_narrow(law, a, b, lower_bound, upper_bound)
     reach = max(abs(lower_bound), abs(upper_bound))
     if reach <= Decimal("3.01"):
-        if inside >= _CENTRAL_MASS and _FOLDABLE[0] <= std <= _FOLDABLE[1]:
+        if (
+            inside >= (_CENTRAL_MASS if reach <= Decimal("2.01") else _CENTRAL_3_MASS)
+            and _FOLDABLE[0] <= std <= _FOLDABLE[1]
+        ):
             return _central(law, a, b, below, above, reach)
     elif symmetric or max(below, above) < _NO_TAIL:
         return _wide(law, a, b, below, inside)
